@@ -1,0 +1,78 @@
+/* gradus/check.h - is a gradient right? Checked against differences of the function itself.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef GRADUS_CHECK_H
+#define GRADUS_CHECK_H
+
+#include <gradus/core.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum gr_gradcheck_reason {
+    GR_CHECK_PASSED = 0,
+    GR_CHECK_WRONG,       /* an analytic and a numeric entry differ */
+    GR_CHECK_NOT_SAME,    /* two calls with the same inputs differ in a bit */
+    GR_CHECK_NOT_FINITE,  /* a gradient is NaN or infinite where the function is smooth */
+    GR_CHECK_ERROR        /* the function failed; the context's error says how */
+} gr_gradcheck_reason;
+
+/* One entry of a Jacobian, and how far its two values are apart. */
+typedef struct gr_gradcheck_entry {
+    int order;         /* 1: of the function; 2: of its gradient */
+    int input;         /* which of the inputs */
+    int64_t output_at; /* flat index into the output (order 1) or into the gradients, end to end */
+    int64_t input_at;  /* flat index into the input */
+    gr_dims index;     /* the same as coordinates */
+    double x;          /* the input's value there */
+    double analytic, numeric;
+    double absolute, relative; /* |analytic - numeric|, and that over the larger of the two */
+    double noise;              /* the error of the numeric value, as estimated */
+} gr_gradcheck_entry;
+
+typedef struct gr_gradcheck_report {
+    const char *name;
+    gr_gradcheck_reason reason;
+    int64_t checked; /* entries compared */
+    int64_t bad;     /* entries that differ */
+    gr_gradcheck_entry worst;
+} gr_gradcheck_report;
+
+/* Every zero is the default. */
+typedef struct gr_gradcheck_args {
+    int order;            /* 1, or 2: the gradient's gradient too; 1 */
+    double rtol;          /* relative tolerance; 1e-6 */
+    double atol;          /* what may differ besides, times the output's scale; 1e-9 */
+    double low, high;     /* the inputs' domain: the differences stay inside; low = high: all of R */
+    gr_gradcheck_report *report; /* filled, if given */
+    const char *name;     /* as the report prints it; the macro's: the function's name */
+} gr_gradcheck_args;
+
+/* Compares the full Jacobian of f at the inputs (f64, any shapes, contiguous leaves) with central
+   differences, extrapolated from two steps, the step chosen for each element; one-sided ones at the
+   domain's border. f: any float output, made of its inputs with ops. The inputs are moved in place
+   and put back bit by bit. An entry is bad if |a - n| > rtol max(|a|,|n|) + atol scale + noise.
+   Returns GR_OK, GR_ERROR_GRADIENT where the check fails (no error of the context: the report says
+   what was found), or the error of the context. Fails with DTYPE and ARGUMENT. */
+GR_API GR_CHECKED gr_status gr_gradcheck_with(gr_function *f, void *data, gr_tensors inputs,
+                                              const gr_gradcheck_args *args);
+
+/* gr_gradcheck(f, NULL, gr_list(x, w), .order = 2, .report = &report) */
+#ifndef __cplusplus
+#define gr_gradcheck(f, data, ...) GR_GRADCHECK(f, data, __VA_ARGS__, .name = #f)
+#define GR_GRADCHECK(f, data, inputs, ...)                                                         \
+    gr_gradcheck_with((f), (data), (inputs), &(gr_gradcheck_args){__VA_ARGS__})
+#endif
+
+/* One line: "f: passed, 24 entries" or "f: wrong gradient: d out[2] / d in[0] at [3,1]: analytic
+   0.4211, numeric 0.4164, relative error 1.1e-02 (noise 4e-11)". */
+GR_API void gr_gradcheck_print(const gr_gradcheck_report *report, FILE *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

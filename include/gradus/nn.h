@@ -1,0 +1,112 @@
+/* gradus/nn.h - layers, initialisers and optimisers for small models.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef GRADUS_NN_H
+#define GRADUS_NN_H
+
+#include <gradus/core.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Initialisers ---------------------------------------------------------------------------- */
+
+/* New tensors of two dimensions [out, in], random, the scope's. Kaiming (He et al., "Delving deep
+   into rectifiers", ICCV 2015): normal, variance 2/in, for relu. Xavier (Glorot and Bengio,
+   "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010):
+   uniform in +-sqrt(6/(in+out)), for tanh and sigmoid. Fail with SHAPE for sizes below 1, DTYPE,
+   MEMORY. */
+GR_API gr_tensor *gr_kaiming(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in);
+GR_API gr_tensor *gr_xavier(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in);
+
+/* ---- Layers ------------------------------------------------------------------------------------ */
+
+typedef enum gr_activation { GR_RELU = 0, GR_TANH, GR_SIGMOID, GR_IDENTITY } gr_activation;
+
+/* y = x weight^T + bias: [rows, in] -> [rows, out]. */
+typedef struct gr_linear {
+    gr_tensor *weight; /* parameter [out, in] */
+    gr_tensor *bias;   /* parameter [out], zeros at first */
+} gr_linear;
+
+/* A layer; Kaiming for GR_RELU, Xavier otherwise. The parameters are the root's; where making them
+   fails they are the failed tensor. */
+GR_API gr_linear gr_linear_new(gr_context *ctx, gr_dtype dtype, int64_t in, int64_t out,
+                               gr_activation init);
+GR_API gr_tensor *gr_linear_forward(const gr_linear *layer, gr_tensor *x);
+
+/* A multi-layer perceptron: linear layers with an activation between them, none after the last. */
+typedef struct gr_mlp gr_mlp;
+
+/* sizes: count of them, inputs first, outputs last, at least two. The root's; never NULL (a failed
+   one forwards the failed tensor). Fails with ARGUMENT for fewer sizes or one below 1, MEMORY. */
+GR_API gr_mlp *gr_mlp_new(gr_context *ctx, gr_dtype dtype, gr_activation activation, int count,
+                          const int64_t *sizes);
+
+/* [rows, sizes[0]] -> [rows, sizes[count-1]]; the scope's. */
+GR_API gr_tensor *gr_mlp_forward(const gr_mlp *mlp, gr_tensor *x);
+
+/* weight and bias of each layer, first layer first; valid as long as the model. */
+GR_API gr_tensors gr_mlp_parameters(const gr_mlp *mlp);
+
+/* The name of the i-th of these, "layers.0.weight", "layers.0.bias", ...; NULL outside. */
+GR_API const char *gr_mlp_parameter_name(const gr_mlp *mlp, int64_t i);
+
+/* ---- Optimisers ---------------------------------------------------------------------------------- */
+
+typedef struct gr_optimizer gr_optimizer;
+
+/* theta <- theta - lr v,  v <- momentum v + g + weight_decay theta; nesterov: g + momentum v. */
+typedef struct gr_sgd_args {
+    gr_tensors parameters;
+    double lr;           /* default 0.01 */
+    double momentum;     /* in [0,1); 0 */
+    double weight_decay; /* >= 0; 0 */
+    bool nesterov;
+} gr_sgd_args;
+GR_API gr_optimizer *gr_sgd_with(gr_context *ctx, const gr_sgd_args *args);
+
+/* Adam (Kingma and Ba, ICLR 2015); AdamW decays the weights apart from the gradient (Loshchilov and
+   Hutter, ICLR 2019).  m <- b1 m + (1-b1) g,  v <- b2 v + (1-b2) g^2,
+   theta <- theta - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon). */
+typedef struct gr_adam_args {
+    gr_tensors parameters;
+    double lr;           /* default 0.001 */
+    double beta1, beta2; /* in [0,1); defaults 0.9, 0.999 */
+    double epsilon;      /* > 0; default 1e-8 */
+    double weight_decay; /* Adam: added to the gradient, default 0; AdamW: theta <- theta - lr
+                            weight_decay theta before the step, default 0.01 */
+} gr_adam_args;
+GR_API gr_optimizer *gr_adam_with(gr_context *ctx, const gr_adam_args *args);
+GR_API gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args);
+
+/* gr_sgd(ctx, gr_list(w, b), .lr = 0.1, .momentum = 0.9); each optimiser is the root's and never
+   NULL. All state is allocated here, none in gr_step. Fail with ARGUMENT for an option outside its
+   range, with GRADIENT for a tensor that is no parameter, with MEMORY. */
+#ifndef __cplusplus
+#define gr_sgd(ctx, ...) gr_sgd_with((ctx), &(gr_sgd_args){.parameters = __VA_ARGS__})
+#define gr_adam(ctx, ...) gr_adam_with((ctx), &(gr_adam_args){.parameters = __VA_ARGS__})
+#define gr_adamw(ctx, ...) gr_adamw_with((ctx), &(gr_adam_args){.parameters = __VA_ARGS__})
+#endif
+
+/* One step with the gradients that gr_backward has summed up, which are forgotten afterwards; a
+   parameter that got none since the last step stays as it is. In a context with an error nothing
+   moves, and the error is returned. */
+GR_API GR_CHECKED gr_status gr_step(gr_optimizer *optimizer);
+
+/* The learning rate, read and set (ARGUMENT if it is not a number above 0). */
+GR_API double gr_learning_rate(const gr_optimizer *optimizer);
+GR_API GR_CHECKED gr_status gr_set_learning_rate(gr_optimizer *optimizer, double lr);
+
+/* The optimiser's own tensors (momentum; m and v of each parameter), to be saved or compared, and
+   the number of steps taken. */
+GR_API gr_tensors gr_optimizer_state(const gr_optimizer *optimizer);
+GR_API int64_t gr_optimizer_steps(const gr_optimizer *optimizer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
