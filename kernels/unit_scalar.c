@@ -1,0 +1,9 @@
+/* unit_scalar.c - the kernels one element at a time, with fused multiply-adds: what the others must
+ * equal to the bit.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#define UNIT_NAME   "scalar"
+#define UNIT_TABLE  gr_kernels_scalar
+#define UNIT_VECTOR "vector_scalar.inc"
+#include "unit.inc"
