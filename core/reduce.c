@@ -1,0 +1,146 @@
+/* reduce.c - sums over some of a tensor's axes.
+ *
+ * For each element of the result the reduced elements have an order, row-major over the reduced
+ * axes: element r goes to block r / GR_BLOCK and there to lane r % GR_LANES; lanes and blocks are
+ * folded in fixed trees, in double. That alone defines the sum, bit for bit, whatever the operand's
+ * strides. There are two ways to walk, with the same bits:
+ *
+ *   along   one result element after the other, each over its own row of elements;
+ *   across  many neighbouring result elements at once, where these are neighbours in memory and
+ *           the reduced ones are not (sums over the first axis).
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "core/internal.h"
+#include <string.h>
+
+enum { TILE = 64 }; /* result elements side by side */
+
+typedef struct reduction {
+    gr_context *ctx;
+    gr_tensor view; /* x with its reduced axes last */
+    gr_dims shape;  /* of the view */
+    gr_reader reader;
+    int ktype;
+    gr_dtype dtype;
+    int64_t outputs, reduced, blocks; /* result elements; elements and blocks of each */
+    bool direct;                      /* elements are contiguous and need no conversion */
+    double *sums;                     /* [outputs][blocks] */
+} reduction;
+
+/* The view's axes: those that stay, then the reduced ones, each group in x's order. */
+static void order_axes(reduction *r, const gr_tensor *x, const bool *reduced)
+{
+    r->view = *x;
+    r->outputs = r->reduced = 1;
+    int at = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int axis = 0; axis < x->ndim; axis++) {
+            if (reduced[axis] != (pass == 1))
+                continue;
+            r->view.shape[at] = x->shape[axis];
+            r->view.strides[at++] = x->strides[axis];
+            *(pass ? &r->reduced : &r->outputs) *= x->shape[axis];
+        }
+    }
+}
+
+/* ---- Along ------------------------------------------------------------------------------------------ */
+
+static double sum_along(const reduction *r, int64_t output, int64_t block)
+{
+    const int64_t row = output * r->reduced, size = gr_dtype_size(r->dtype);
+    const int64_t start = block * GR_BLOCK;
+    const int64_t end = start + GR_BLOCK < r->reduced ? start + GR_BLOCK : r->reduced;
+    double lanes[GR_LANES] = {0};
+    if (r->direct) {
+        r->ctx->kernels->accumulate[r->ktype](end - start, r->reader.data + (row + start) * size,
+                                              lanes);
+        return gr_fold_lanes(lanes);
+    }
+    _Alignas(64) char scratch[GR_CHUNK * sizeof(double)];
+    for (int64_t at = start; at < end; at += GR_CHUNK) {
+        const int64_t count = end - at < GR_CHUNK ? end - at : GR_CHUNK;
+        gr_reader_read(&r->reader, row + at, count, r->dtype, scratch);
+        r->ctx->kernels->accumulate[r->ktype](count, scratch, lanes);
+    }
+    return gr_fold_lanes(lanes);
+}
+
+static void run_along(const reduction *r, int threads)
+{
+    const int64_t tasks = r->outputs * r->blocks;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t task = 0; task < tasks; task++)
+        r->sums[task] = sum_along(r, task / r->blocks, task % r->blocks);
+}
+
+/* ---- Across ----------------------------------------------------------------------------------------- */
+
+/* Whether the reader has two axes left, the result's with stride 1 outside and one reduced inside. */
+static bool is_across(const reduction *r)
+{
+    return r->reader.ndim == 2 && r->reader.strides[0] == 1 && r->reader.shape[0] == r->outputs &&
+           r->reader.dtype == r->dtype && r->outputs >= 4;
+}
+
+static void sum_across(const reduction *r, int64_t first, int64_t block)
+{
+    const int64_t columns = r->outputs - first < TILE ? r->outputs - first : TILE;
+    const int64_t start = block * GR_BLOCK, stride = r->reader.strides[1];
+    const int64_t end = start + GR_BLOCK < r->reduced ? start + GR_BLOCK : r->reduced;
+    _Alignas(64) double lanes[GR_LANES * TILE] = {0};
+    const char *from = r->reader.data + (start * stride + first) * gr_dtype_size(r->dtype);
+    r->ctx->kernels->accumulate_rows[r->ktype](end - start, columns, from, stride, lanes);
+    for (int64_t column = 0; column < columns; column++) {
+        double own[GR_LANES];
+        for (int lane = 0; lane < GR_LANES; lane++)
+            own[lane] = lanes[lane * columns + column];
+        r->sums[(first + column) * r->blocks + block] = gr_fold_lanes(own);
+    }
+}
+
+static void run_across(const reduction *r, int threads)
+{
+    const int64_t tiles = (r->outputs + TILE - 1) / TILE, tasks = tiles * r->blocks;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t task = 0; task < tasks; task++)
+        sum_across(r, task / r->blocks * TILE, task % r->blocks);
+}
+
+/* ---- Both --------------------------------------------------------------------------------------------- */
+
+/* out[i] = scale_to (the i-th sum): the sum itself, or over `divisor` where that is not 1. */
+static void store(const reduction *r, double divisor, gr_tensor *out)
+{
+    const int64_t size = gr_dtype_size(out->dtype);
+    for (int64_t i = 0; i < r->outputs; i++) {
+        const double sum = gr_fold_blocks(r->blocks, r->sums + i * r->blocks) / divisor;
+        gr_convert(GR_F64, &sum, out->dtype, out->data + i * size, 1);
+    }
+}
+
+gr_status gr_reduce_run(const gr_tensor *x, const bool *reduced, double divisor, gr_tensor *out)
+{
+    enum { STACK_SUMS = 128 };
+    double few[STACK_SUMS];
+    reduction r = {.ctx = x->ctx, .ktype = gr_ktype(x->dtype)};
+    order_axes(&r, x, reduced);
+    r.dtype = gr_ktype_dtype(r.ktype);
+    r.shape = gr_shape_of(&r.view);
+    r.blocks = (r.reduced + GR_BLOCK - 1) / GR_BLOCK;
+    gr_reader_begin(&r.reader, &r.view, &r.shape);
+    r.direct = r.reader.contiguous && x->dtype == r.dtype;
+    const int64_t tasks = r.outputs * r.blocks;
+    r.sums = tasks <= STACK_SUMS ? few
+                                 : gr_buffer(r.ctx->scope, tasks * (int64_t)sizeof *r.sums);
+    if (!r.sums)
+        return GR_ERROR_MEMORY;
+    const int threads = gr_threads_for(r.ctx, r.outputs * r.reduced);
+    if (is_across(&r))
+        run_across(&r, threads);
+    else
+        run_along(&r, threads);
+    store(&r, divisor, out);
+    return GR_OK;
+}
