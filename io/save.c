@@ -1,0 +1,296 @@
+/* save.c - the writer of safetensors.
+ *
+ * Tensors are written in the order of the reference implementation, larger dtypes first, then by
+ * name, and metadata by key, so that the same content gives the same bytes. Everything that can
+ * fail for another reason than the disk is done before a file is touched.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "io/safetensors.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int kind_of(gr_dtype dtype)
+{
+    int i = 0;
+    while (gr_safe_kinds[i].dtype != dtype) /* there is one for each that a tensor can have */
+        i++;
+    return i;
+}
+
+typedef struct item {
+    const char *name;
+    gr_tensor *tensor;
+    int kind;
+    int64_t size;
+    const void *bytes;
+    void *copy; /* of the elements, where they are not contiguous; or NULL */
+} item;
+
+typedef struct save {
+    gr_context *ctx;
+    int64_t count, metadata_count;
+    item *items;                  /* sorted as they are written */
+    const gr_metadata **metadata; /* sorted by key */
+    json_t *header;
+    char *text; /* the header, with its length before it */
+    int64_t text_size;
+} save;
+
+static int compare_items(const void *a, const void *b)
+{
+    const item *x = a, *y = b;
+    return x->kind != y->kind ? x->kind - y->kind : strcmp(x->name, y->name);
+}
+
+static int compare_metadata(const void *a, const void *b)
+{
+    return strcmp((*(const gr_metadata *const *)a)->key, (*(const gr_metadata *const *)b)->key);
+}
+
+/* Whether jansson takes it: UTF-8. It says NULL to other text and for lack of memory alike, so that
+   the unchecked constructor is asked as well. */
+static bool check_text(gr_context *ctx, const char *what, const char *text)
+{
+    json_t *checked = json_string(text), *unchecked = json_string_nocheck(text);
+    bool fits = checked != NULL, memory = unchecked != NULL;
+    json_decref(checked);
+    json_decref(unchecked);
+    if (!memory)
+        return gr_safe_no_memory(ctx, "save");
+    if (!fits)
+        gr_fail(ctx, GR_ERROR_ARGUMENT, "save", "%s '%s' is not UTF-8", what, gr_show(text).text);
+    return fits;
+}
+
+static bool check_name(gr_context *ctx, const char *name)
+{
+    if (name[0] != '\0' && strcmp(name, GR_SAFE_METADATA) != 0)
+        return check_text(ctx, "name", name);
+    gr_fail(ctx, GR_ERROR_ARGUMENT, "save", "a tensor has the name '%s'", name);
+    return false;
+}
+
+static bool check_metadata(gr_context *ctx, const gr_metadata *entry)
+{
+    if (entry->key == NULL || entry->value == NULL) {
+        gr_fail(ctx, GR_ERROR_NULL, "save", "a %s of the metadata is NULL",
+                entry->key == NULL ? "key" : "value");
+        return false;
+    }
+    if (strncmp(entry->key, GR_SAFE_CRC, sizeof GR_SAFE_CRC - 1) == 0) {
+        gr_fail(ctx, GR_ERROR_ARGUMENT, "save", "metadata '%s': '%s' is kept for checksums",
+                gr_show(entry->key).text, GR_SAFE_CRC);
+        return false;
+    }
+    return check_text(ctx, "metadata", entry->key) && check_text(ctx, "metadata", entry->value);
+}
+
+static bool take_item(save *s, item *it, const gr_named_tensor *named, int64_t i)
+{
+    if (!gr_safe_check(s->ctx, "save", named, i) || !check_name(s->ctx, named->name))
+        return false;
+    *it = (item){.name = named->name,
+                 .tensor = named->tensor,
+                 .kind = kind_of(gr_dtype_of(named->tensor)),
+                 .size = gr_safe_bytes(named->tensor),
+                 .bytes = gr_data(named->tensor)};
+    return true;
+}
+
+static bool take_tensors(save *s, const gr_named_tensor *tensors)
+{
+    for (int64_t i = 0; i < s->count; i++) {
+        if (!take_item(s, &s->items[i], &tensors[i], i))
+            return false;
+    }
+    gr_safe_sort(s->items, s->count, sizeof *s->items, compare_items);
+    return true;
+}
+
+static bool take_metadata(save *s, const gr_metadata *metadata)
+{
+    for (int64_t i = 0; i < s->metadata_count; i++) {
+        if (!check_metadata(s->ctx, &metadata[i]))
+            return false;
+        s->metadata[i] = &metadata[i];
+    }
+    gr_safe_sort((void *)s->metadata, s->metadata_count, sizeof *s->metadata, compare_metadata);
+    for (int64_t i = 1; i < s->metadata_count; i++) {
+        if (compare_metadata(&s->metadata[i - 1], &s->metadata[i]) == 0) {
+            gr_fail(s->ctx, GR_ERROR_ARGUMENT, "save", "metadata '%s' is given twice",
+                    gr_show(s->metadata[i]->key).text);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Makes every item's bytes contiguous. */
+static bool gather(save *s)
+{
+    for (int64_t i = 0; i < s->count; i++) {
+        item *it = &s->items[i];
+        if (gr_is_contiguous(it->tensor) || it->size == 0)
+            continue;
+        it->bytes = it->copy = gr_allocate(s->ctx, it->size);
+        if (it->copy == NULL)
+            return false;
+        gr_safe_copy(it->tensor, it->copy, NULL);
+    }
+    return true;
+}
+
+static bool add_crc(save *s, json_t *metadata, const item *it)
+{
+    gr_safe_key key;
+    if (!gr_safe_crc_key(s->ctx, &key, it->name))
+        return false;
+    const gr_safe_crc crc = gr_safe_crc_of(it->bytes, it->size);
+    bool added = json_object_set_new(metadata, key.text, json_string(crc.text)) == 0;
+    gr_release(s->ctx, key.text, key.size);
+    return added || gr_safe_no_memory(s->ctx, "save");
+}
+
+static bool add_metadata(save *s)
+{
+    json_t *metadata = json_object();
+    if (json_object_set_new(s->header, GR_SAFE_METADATA, metadata) != 0)
+        return gr_safe_no_memory(s->ctx, "save");
+    for (int64_t i = 0; i < s->metadata_count; i++) {
+        const gr_metadata *entry = s->metadata[i];
+        if (json_object_set_new(metadata, entry->key, json_string(entry->value)) != 0)
+            return gr_safe_no_memory(s->ctx, "save");
+    }
+    for (int64_t i = 0; i < s->count; i++) {
+        if (!add_crc(s, metadata, &s->items[i]))
+            return false;
+    }
+    return true;
+}
+
+static json_t *shape_list(const gr_tensor *x)
+{
+    json_t *list = json_array();
+    for (int axis = 0; axis < gr_ndim(x); axis++) {
+        if (json_array_append_new(list, json_integer(gr_size(x, axis))) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static bool add_item(save *s, const item *it, int64_t begin)
+{
+    if (json_object_get(s->header, it->name) != NULL) {
+        gr_fail(s->ctx, GR_ERROR_ARGUMENT, "save", "two tensors have the name '%s'",
+                gr_show(it->name).text);
+        return false;
+    }
+    json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", gr_safe_kinds[it->kind].name,
+                              "shape", shape_list(it->tensor), "data_offsets", (json_int_t)begin,
+                              (json_int_t)(begin + it->size));
+    return json_object_set_new(s->header, it->name, entry) == 0 ||
+           gr_safe_no_memory(s->ctx, "save");
+}
+
+/* The header, its length before it, spaces behind it up to a multiple of 8. */
+static bool print_header(save *s)
+{
+    const size_t flags = JSON_COMPACT;
+    int64_t length = (int64_t)json_dumpb(s->header, NULL, 0, flags);
+    int64_t padded = (length + 7) / 8 * 8;
+    if (length == 0)
+        return gr_safe_no_memory(s->ctx, "save");
+    if (padded > GR_SAFE_MAX_HEADER) {
+        gr_fail(s->ctx, GR_ERROR_ARGUMENT, "save", "the names need a header of %lld bytes, over %d",
+                (long long)padded, GR_SAFE_MAX_HEADER);
+        return false;
+    }
+    s->text_size = GR_SAFE_LENGTH + padded;
+    s->text = gr_allocate(s->ctx, s->text_size);
+    if (s->text == NULL)
+        return false;
+    memset(s->text, ' ', (size_t)s->text_size);
+    memcpy(s->text, &padded, GR_SAFE_LENGTH);
+    size_t printed = json_dumpb(s->header, s->text + GR_SAFE_LENGTH, (size_t)length, flags);
+    return (int64_t)printed == length || gr_safe_no_memory(s->ctx, "save");
+}
+
+static bool make_header(save *s)
+{
+    int64_t begin = 0;
+    s->header = json_object();
+    if (s->header == NULL)
+        return gr_safe_no_memory(s->ctx, "save");
+    if (s->count + s->metadata_count > 0 && !add_metadata(s))
+        return false;
+    for (int64_t i = 0; i < s->count; i++) {
+        if (!add_item(s, &s->items[i], begin))
+            return false;
+        begin += s->items[i].size;
+    }
+    return print_header(s);
+}
+
+static void write_save(const save *s, const char *path)
+{
+    gr_output out;
+    if (!gr_output_open(&out, s->ctx, "save", path))
+        return;
+    bool written = gr_output_write(&out, s->text, s->text_size);
+    for (int64_t i = 0; i < s->count && written; i++)
+        written = gr_output_write(&out, s->items[i].bytes, s->items[i].size);
+    if (written)
+        (void)gr_output_commit(&out);
+}
+
+static void free_save(save *s)
+{
+    for (int64_t i = 0; s->items != NULL && i < s->count; i++)
+        gr_release(s->ctx, s->items[i].copy, s->items[i].size);
+    gr_release(s->ctx, s->items, s->count * (int64_t)sizeof *s->items);
+    gr_release(s->ctx, (void *)s->metadata, s->metadata_count * (int64_t)sizeof *s->metadata);
+    gr_release(s->ctx, s->text, s->text_size);
+    json_decref(s->header);
+}
+
+static bool save_args_are_right(gr_context *ctx, const char *path, int64_t count,
+                                const gr_named_tensor *tensors, int64_t metadata_count,
+                                const gr_metadata *metadata)
+{
+    const int64_t many = INT32_MAX; /* more do not fit a header */
+    if (path == NULL || (tensors == NULL && count > 0) || (metadata == NULL && metadata_count > 0))
+        gr_fail(ctx, GR_ERROR_NULL, "save", "%s is NULL",
+                path == NULL                   ? "path"
+                : tensors == NULL && count > 0 ? "tensors"
+                                               : "metadata");
+    else if (count < 0 || metadata_count < 0 || count > many || metadata_count > many)
+        gr_fail(ctx, GR_ERROR_ARGUMENT, "save", "%lld tensors and %lld metadata are asked for",
+                (long long)count, (long long)metadata_count);
+    else
+        return true;
+    return false;
+}
+
+gr_status gr_save(gr_context *ctx, const char *path, int64_t count, const gr_named_tensor *tensors,
+                  int64_t metadata_count, const gr_metadata *metadata)
+{
+    if (!gr_io_ready(ctx))
+        return gr_io_refuse(ctx);
+    if (save_args_are_right(ctx, path, count, tensors, metadata_count, metadata)) {
+        save s = {.ctx = ctx, .count = count, .metadata_count = metadata_count};
+        void *items = NULL, *sorted = NULL;
+        bool room = gr_safe_list(ctx, &items, count, sizeof *s.items) &&
+                    gr_safe_list(ctx, &sorted, metadata_count, sizeof *s.metadata);
+        s.items = items;
+        s.metadata = sorted;
+        if (room && take_tensors(&s, tensors) && take_metadata(&s, metadata) && gather(&s) &&
+            make_header(&s))
+            write_save(&s, path);
+        free_save(&s);
+    }
+    return gr_finish(ctx);
+}

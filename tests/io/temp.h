@@ -1,0 +1,112 @@
+/* temp.h - a folder of its own for each test, files in it, and contexts that count their memory.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef GRADUS_TESTS_IO_TEMP_H
+#define GRADUS_TESTS_IO_TEMP_H
+
+#include "core/internal.h"
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Criterion runs each test in a process of its own: the state of one. */
+static char folder[256];
+static gr_context *ctx;
+static int64_t live_bytes, calls, fail_at; /* of the allocator; 0: never fails */
+
+static void *counted_allocate(void *state, size_t bytes, size_t alignment)
+{
+    (void)state;
+    if (++calls == fail_at)
+        return NULL;
+    void *memory = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+    if (memory != NULL)
+        live_bytes += (int64_t)bytes;
+    return memory;
+}
+
+static void counted_release(void *state, void *memory, size_t bytes)
+{
+    (void)state;
+    live_bytes -= (int64_t)bytes;
+    free(memory);
+}
+
+static gr_context *new_context(void)
+{
+    const gr_allocator allocator = {counted_allocate, counted_release, NULL};
+    return gr_context_new(&(gr_context_options){.allocator = &allocator, .threads = 1});
+}
+
+/* Goes into a new folder, so that messages name files as short as the tests do. */
+static void begin(void)
+{
+    const char *temp = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/gradus-io-XXXXXX", temp == NULL ? "/tmp" : temp);
+    cr_assert_not_null(mkdtemp(folder));
+    cr_assert_eq(chdir(folder), 0);
+    ctx = new_context();
+}
+
+/* The number of files here; with `removing` they go. */
+static int count_files(bool removing)
+{
+    int count = 0;
+    DIR *here = opendir(".");
+    for (struct dirent *file = readdir(here); file != NULL; file = readdir(here)) {
+        if (strcmp(file->d_name, ".") == 0 || strcmp(file->d_name, "..") == 0)
+            continue;
+        count++;
+        if (removing && unlink(file->d_name) != 0)
+            cr_assert_eq(rmdir(file->d_name), 0);
+    }
+    closedir(here);
+    return count;
+}
+
+static void end(void)
+{
+    gr_status ignored = gr_context_free(ctx);
+    (void)ignored;
+    count_files(true);
+    cr_assert_eq(chdir("/"), 0);
+    cr_assert_eq(rmdir(folder), 0);
+    cr_assert_eq(live_bytes, 0, "%lld bytes were not given back", (long long)live_bytes);
+}
+
+static void put_file(const char *path, const void *bytes, size_t count)
+{
+    FILE *file = fopen(path, "wb");
+    cr_assert_not_null(file);
+    cr_assert_eq(fwrite(bytes, 1, count, file), count);
+    cr_assert_eq(fclose(file), 0);
+}
+
+/* A file's bytes, to be freed. */
+static inline char *get_file(const char *path, size_t *count)
+{
+    struct stat is;
+    FILE *file = fopen(path, "rb");
+    cr_assert_not_null(file, "%s", path);
+    cr_assert_eq(fstat(fileno(file), &is), 0);
+    *count = (size_t)is.st_size;
+    char *bytes = calloc(*count + 1, 1);
+    cr_assert_eq(fread(bytes, 1, *count, file), *count);
+    fclose(file);
+    return bytes;
+}
+
+/* The context's error is this one, and is then forgotten. */
+static inline void expect_error(gr_status status, const char *message)
+{
+    cr_expect_str_eq(gr_error_message(ctx), message);
+    cr_expect_eq(gr_error(ctx), status, "%s", gr_status_name(gr_error(ctx)));
+    gr_error_clear(ctx);
+}
+
+#endif
