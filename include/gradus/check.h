@@ -15,9 +15,10 @@ extern "C" {
 typedef enum gr_gradcheck_reason {
     GR_CHECK_PASSED = 0,
     GR_CHECK_WRONG,       /* an analytic and a numeric entry differ */
-    GR_CHECK_NOT_SAME,    /* two calls with the same inputs differ in a bit */
+    GR_CHECK_NOT_SAME,    /* two calls with the same inputs differ in a bit: worst holds the two
+                             numbers, its input is -1 where they are outputs and not gradients */
     GR_CHECK_NOT_FINITE,  /* a gradient is NaN or infinite where the function is smooth */
-    GR_CHECK_ERROR        /* the function failed; the context's error says how */
+    GR_CHECK_ERROR        /* the call or the function failed; the context's error says how */
 } gr_gradcheck_reason;
 
 /* One entry of a Jacobian, and how far its two values are apart. */
@@ -38,7 +39,8 @@ typedef struct gr_gradcheck_report {
     gr_gradcheck_reason reason;
     int64_t checked; /* entries compared */
     int64_t bad;     /* entries that differ */
-    gr_gradcheck_entry worst;
+    int64_t unsure;  /* entries that agree only within a noise that is larger than the tolerances */
+    gr_gradcheck_entry worst; /* furthest off beside what it may be; of a check that passed too */
 } gr_gradcheck_report;
 
 /* Every zero is the default. */
@@ -51,12 +53,18 @@ typedef struct gr_gradcheck_args {
     const char *name;     /* as the report prints it; the macro's: the function's name */
 } gr_gradcheck_args;
 
-/* Compares the full Jacobian of f at the inputs (f64, any shapes, contiguous leaves) with central
-   differences, extrapolated from two steps, the step chosen for each element; one-sided ones at the
-   domain's border. f: any float output, made of its inputs with ops. The inputs are moved in place
-   and put back bit by bit. An entry is bad if |a - n| > rtol max(|a|,|n|) + atol scale + noise.
+/* Compares the full Jacobian of f at the inputs (f64, any shapes, contiguous leaves: parameters,
+   variables or plain tensors) with central differences, extrapolated from three steps, the step
+   chosen for each element; one-sided ones at the domain's border. f: any float output, made of its
+   inputs with ops. Both the gradients of gr_backward (not recorded) and of gr_grad (recorded) are
+   compared. The inputs are moved in place and put back bit by bit; random state and tape are as
+   before. An entry is bad if |a - n| > rtol max(|a|,|n|) + atol scale + noise; scale: the largest of
+   the output around the inputs and of its gradients. Order 2 checks in the same way the gradient of
+   sum(v f) for a fixed random v.
    Returns GR_OK, GR_ERROR_GRADIENT where the check fails (no error of the context: the report says
-   what was found), or the error of the context. Fails with DTYPE and ARGUMENT. */
+   what was found), or the error of the context. Fails with DTYPE for an input that is not f64; with
+   ARGUMENT for one that is no contiguous leaf, lies outside the domain or shares elements with
+   another, and for options that make no sense; with NULL, MEMORY, or as f does. */
 GR_API GR_CHECKED gr_status gr_gradcheck_with(gr_function *f, void *data, gr_tensors inputs,
                                               const gr_gradcheck_args *args);
 
@@ -68,7 +76,7 @@ GR_API GR_CHECKED gr_status gr_gradcheck_with(gr_function *f, void *data, gr_ten
 #endif
 
 /* One line: "f: passed, 24 entries" or "f: wrong gradient: d out[2] / d in[0] at [3,1]: analytic
-   0.4211, numeric 0.4164, relative error 1.1e-02 (noise 4e-11)". */
+   0.4211, numeric 0.4164, relative error 1.1e-02 (noise 4e-11), 3 of 24". */
 GR_API void gr_gradcheck_print(const gr_gradcheck_report *report, FILE *out);
 
 #ifdef __cplusplus

@@ -17,7 +17,7 @@ extern "C" {
    into rectifiers", ICCV 2015): normal, variance 2/in, for relu. Xavier (Glorot and Bengio,
    "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010):
    uniform in +-sqrt(6/(in+out)), for tanh and sigmoid. Fail with SHAPE for sizes below 1, DTYPE,
-   MEMORY. */
+   MEMORY; a call that fails leaves the random state as it was, here and in the layers below. */
 GR_API gr_tensor *gr_kaiming(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in);
 GR_API gr_tensor *gr_xavier(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in);
 
@@ -32,7 +32,8 @@ typedef struct gr_linear {
 } gr_linear;
 
 /* A layer; Kaiming for GR_RELU, Xavier otherwise. The parameters are the root's; where making them
-   fails they are the failed tensor. */
+   fails both are the failed tensor. Fails with SHAPE for a size below 1, ARGUMENT for an unknown
+   activation, DTYPE, MEMORY. */
 GR_API gr_linear gr_linear_new(gr_context *ctx, gr_dtype dtype, int64_t in, int64_t out,
                                gr_activation init);
 GR_API gr_tensor *gr_linear_forward(const gr_linear *layer, gr_tensor *x);
@@ -41,7 +42,8 @@ GR_API gr_tensor *gr_linear_forward(const gr_linear *layer, gr_tensor *x);
 typedef struct gr_mlp gr_mlp;
 
 /* sizes: count of them, inputs first, outputs last, at least two. The root's; never NULL (a failed
-   one forwards the failed tensor). Fails with ARGUMENT for fewer sizes or one below 1, MEMORY. */
+   one forwards the failed tensor). Fails with ARGUMENT for fewer sizes, one below 1 or an unknown
+   activation, DTYPE, NULL, MEMORY. */
 GR_API gr_mlp *gr_mlp_new(gr_context *ctx, gr_dtype dtype, gr_activation activation, int count,
                           const int64_t *sizes);
 
@@ -84,7 +86,8 @@ GR_API gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args);
 
 /* gr_sgd(ctx, gr_list(w, b), .lr = 0.1, .momentum = 0.9); each optimiser is the root's and never
    NULL. All state is allocated here, none in gr_step. Fail with ARGUMENT for an option outside its
-   range, with GRADIENT for a tensor that is no parameter, with MEMORY. */
+   range (NaN is outside each), for no parameter or one listed twice, with GRADIENT for a tensor that
+   is no parameter, with NULL, CONTEXT and MEMORY. A failed one refuses to step. */
 #ifndef __cplusplus
 #define gr_sgd(ctx, ...) gr_sgd_with((ctx), &(gr_sgd_args){.parameters = __VA_ARGS__})
 #define gr_adam(ctx, ...) gr_adam_with((ctx), &(gr_adam_args){.parameters = __VA_ARGS__})
@@ -92,16 +95,21 @@ GR_API gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args);
 #endif
 
 /* One step with the gradients that gr_backward has summed up, which are forgotten afterwards; a
-   parameter that got none since the last step stays as it is. In a context with an error nothing
-   moves, and the error is returned. */
+   parameter that got none since the last step stays as it is, and so does its state. Computed in
+   f64 and rounded once to each tensor's dtype; its bits depend on neither threads nor instruction
+   set. In a context with an error nothing moves, and the error is returned. */
 GR_API GR_CHECKED gr_status gr_step(gr_optimizer *optimizer);
 
-/* The learning rate, read and set (ARGUMENT if it is not a number above 0). */
+/* The learning rate, read (NaN of a failed optimiser) and set (ARGUMENT if it is not a finite number
+   above 0; in a context with an error it stays, and the error is returned). */
 GR_API double gr_learning_rate(const gr_optimizer *optimizer);
 GR_API GR_CHECKED gr_status gr_set_learning_rate(gr_optimizer *optimizer, double lr);
 
-/* The optimiser's own tensors (momentum; m and v of each parameter), to be saved or compared, and
-   the number of steps taken. */
+/* All that a step changes besides the parameters, to be saved, compared, and written (gr_write) into
+   a new optimiser of the same kind, which then goes on where this one stood. In order: for each
+   parameter its momentum (SGD with momentum), or m and v (f64 for an f64 parameter, else f32); Adam:
+   b1^t and b2^t, f64 [parameters, 2], t the steps that the parameter took; and the number of steps,
+   i64 [], which is gr_optimizer_steps. Valid as long as the optimiser. */
 GR_API gr_tensors gr_optimizer_state(const gr_optimizer *optimizer);
 GR_API int64_t gr_optimizer_steps(const gr_optimizer *optimizer);
 
