@@ -2,7 +2,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#define UNIT_NAME   "avx512"
-#define UNIT_TABLE  gr_kernels_avx512
-#define UNIT_VECTOR "vector_avx512.inc"
+#define UNIT_NAME      "avx512"
+#define UNIT_TABLE     gr_kernels_avx512
+#define UNIT_VECTOR    "vector_avx512.inc"
+#define UNIT_TILE_ROWS 12
 #include "unit.inc"

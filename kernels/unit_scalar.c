@@ -3,7 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#define UNIT_NAME   "scalar"
-#define UNIT_TABLE  gr_kernels_scalar
-#define UNIT_VECTOR "vector_scalar.inc"
+#define UNIT_NAME      "scalar"
+#define UNIT_TABLE     gr_kernels_scalar
+#define UNIT_VECTOR    "vector_scalar.inc"
+#define UNIT_TILE_ROWS 6
 #include "unit.inc"
