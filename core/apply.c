@@ -187,13 +187,18 @@ gr_tensor *gr_apply_with(const gr_op *op, int count, gr_tensor *const *in, const
         return failed;
     if (!(op->flags & GR_OP_STRIDED) && !flatten_operands(&call))
         return failed;
+    gr_tensor *saved[GR_MAX_ARITY] = {0};
+    const bool records = !(op->flags & GR_OP_NO_GRAD) && gr_records(ctx, count, in);
+    call.saved = records ? saved : NULL;
     const gr_status status = op->forward(&call);
     if (status != GR_OK) {
         gr_fail(ctx, status, op->name, "failed"); /* where forward gave no reason of its own */
         return failed;
     }
-    if (!(op->flags & GR_OP_NO_GRAD) && gr_records(ctx, count, in) &&
-        !gr_record(op, count, in, call.out, args))
+    gr_entry *entry = records ? gr_record(op, count, in, call.out, args) : NULL;
+    if (records && !entry)
         return failed;
+    if (records)
+        memcpy(entry->node.saved, saved, sizeof saved);
     return call.out;
 }

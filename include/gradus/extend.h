@@ -34,6 +34,8 @@ typedef struct gr_call {
     gr_tensor *in[GR_MAX_ARITY]; /* for an op without GR_OP_STRIDED contiguous, of the result's shape */
     gr_tensor *out;              /* the result: allocated, contiguous, to be filled */
     const void *args;            /* the call's options, or NULL */
+    gr_tensor **saved;           /* where forward may leave tensors for a fused rule, GR_MAX_ARITY
+                                    places; NULL: the call will not be recorded */
 } gr_call;
 
 /* One recorded call: what a gradient rule may look at. */
@@ -42,9 +44,9 @@ typedef struct gr_node {
     int count;
     gr_tensor *in[GR_MAX_ARITY];
     gr_tensor *out;
-    const void *args;             /* a copy of the call's options */
-    bool wanted[GR_MAX_ARITY];    /* which gradients are asked for */
-    gr_tensor *saved[GR_MAX_ARITY]; /* what the forward call left for a fused rule, or NULL */
+    const void *args;               /* a copy of the call's options */
+    bool wanted[GR_MAX_ARITY];      /* which gradients are asked for */
+    gr_tensor *saved[GR_MAX_ARITY]; /* what forward left for a fused rule, or NULL */
 } gr_node;
 
 enum {

@@ -41,7 +41,7 @@ typedef struct gr_bce_args {
     double label_smoothing;     /* e in [0,1]: y (1-e) + e/2 stands for y; 0 */
     double gamma;               /* focal: scales by (1 - p_t)^gamma, gamma >= 0; 0 (Lin et al.,
                                    "Focal loss for dense object detection", ICCV 2017) */
-    double alpha;               /* focal: scales by alpha y + (1-alpha) (1-y), in (0,1]; 0: by 1 */
+    double alpha;               /* focal: scales by alpha y + (1-alpha) (1-y), in [0,1]; 0: by 1 */
     bool strict_target;         /* a target outside [0,1] is a DOMAIN error; accepted */
     gr_dims class_axis;         /* gr_axes(k): pos_weight is [x's size along k], one a class;
                                    plain broadcasting */

@@ -1,0 +1,22 @@
+/* reduction.c - what becomes of the elements' losses.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "losses/losses.h"
+
+gr_status gr_check_reduction(gr_context *ctx, const char *op, gr_reduction reduction)
+{
+    if ((int)reduction >= GR_MEAN && reduction <= GR_NONE)
+        return GR_OK;
+    return gr_fail(ctx, GR_ERROR_REDUCTION, op,
+                   "unknown reduction %d; the known ones are GR_MEAN, GR_SUM and GR_NONE",
+                   (int)reduction);
+}
+
+gr_tensor *gr_reduce_losses(gr_tensor *losses, gr_reduction reduction)
+{
+    const gr_reduce_args all = {.x = losses};
+    if (reduction == GR_NONE)
+        return losses;
+    return reduction == GR_SUM ? gr_sum_with(&all) : gr_mean_with(&all);
+}
