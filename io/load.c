@@ -152,7 +152,7 @@ static bool parse_header(gr_archive *a, const char *text, int64_t length)
     a->header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     if (a->header != NULL)
         return true;
-    if (json_error_code(&error) == json_error_out_of_memory)
+    if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0')
         return gr_safe_no_memory(a->ctx, "load");
     return malformed(a, "header is not the JSON of this format at byte %d: %s", error.position,
                      gr_show(error.text).text);

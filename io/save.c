@@ -49,16 +49,29 @@ static int compare_metadata(const void *a, const void *b)
     return strcmp((*(const gr_metadata *const *)a)->key, (*(const gr_metadata *const *)b)->key);
 }
 
-/* Whether jansson takes it: UTF-8. It says NULL to other text and for lack of memory alike, so that
-   the unchecked constructor is asked as well. */
+/* What JSON can hold: no overlong form, no surrogate, nothing beyond U+10FFFF. */
+static bool is_utf8(const char *text)
+{
+    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+    const unsigned char *at = (const unsigned char *)text;
+    while (*at != 0) {
+        int more = *at < 0x80 ? 0 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : 3;
+        if ((*at >= 0x80 && *at < 0xc0) || *at >= 0xf8)
+            return false;
+        uint32_t value = more == 0 ? *at : *at & (0x3f >> more);
+        int left = more;
+        for (at++; left > 0 && (*at & 0xc0) == 0x80; at++, left--)
+            value = value << 6 | (*at & 0x3f);
+        bool surrogate = value >= 0xd800 && value < 0xe000;
+        if (left > 0 || value < least[more] || value > 0x10ffff || surrogate)
+            return false;
+    }
+    return true;
+}
+
 static bool check_text(gr_context *ctx, const char *what, const char *text)
 {
-    json_t *checked = json_string(text), *unchecked = json_string_nocheck(text);
-    bool fits = checked != NULL, memory = unchecked != NULL;
-    json_decref(checked);
-    json_decref(unchecked);
-    if (!memory)
-        return gr_safe_no_memory(ctx, "save");
+    bool fits = is_utf8(text);
     if (!fits)
         gr_fail(ctx, GR_ERROR_ARGUMENT, "save", "%s '%s' is not UTF-8", what, gr_show(text).text);
     return fits;

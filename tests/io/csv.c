@@ -122,7 +122,7 @@ Test(csv, refuses_a_record_longer_than_allowed)
     put_file("t.csv", "a,b\n1,\"x\ny\nz\n", 13);
     cr_expect_null(gr_csv_read(ctx, "t.csv", .max_line = 6));
     expect_error(GR_ERROR_FORMAT,
-                 "csv: t.csv:4:1: record is longer than 6 bytes; a quote was opened at 2:3");
+                 "csv: t.csv:3:2: record is longer than 6 bytes; a quote was opened at 2:3");
 }
 
 /* 200 MB without a line end, most of it a hole, which a file system makes in no time. */
@@ -327,6 +327,21 @@ Test(csv, cuts_long_text_in_messages)
         GR_ERROR_FORMAT,
         "csv: t.csv:2:1: 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...' "
         "is not a number (column a)");
+    gr_csv_free(csv);
+}
+
+Test(csv, cuts_no_character_in_two)
+{
+    char text[300] = "a\nx";
+    double value;
+    for (int i = 0; i < 100; i++)
+        strcat(text, "\xc3\xa9");
+    gr_csv *csv = read_text(text);
+    cr_expect_eq(gr_csv_number(csv, 0, 0, &value), GR_ERROR_FORMAT);
+    const char *dots = strstr(gr_error_message(ctx), "...");
+    cr_assert_not_null(dots);
+    cr_expect_eq(dots[-1], '\xa9');
+    gr_error_clear(ctx);
     gr_csv_free(csv);
 }
 

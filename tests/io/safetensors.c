@@ -48,6 +48,18 @@ static void refuses(const char *header, size_t data_count, const char *message)
     expect_refused(message);
 }
 
+/* jansson refuses the header; its words may change from version to version, but not these. */
+static void refuses_json(const char *header, size_t data_count, const char *words)
+{
+    put_header(header, data_count);
+    cr_expect_null(gr_load(ctx, "t"));
+    cr_expect_eq(gr_error(ctx), GR_ERROR_FORMAT);
+    cr_expect_not_null(
+        strstr(gr_error_message(ctx), "load: t: header is not the JSON of this format at byte "));
+    cr_expect_not_null(strstr(gr_error_message(ctx), words), "%s", gr_error_message(ctx));
+    gr_error_clear(ctx);
+}
+
 static gr_archive *load(void)
 {
     gr_archive *archive = gr_load(ctx, "t");
@@ -136,7 +148,7 @@ Test(safetensors, writes_the_bytes_of_the_format)
         {"a", gr_from_data(ctx, GR_I32, gr_shape(), (const int32_t[]){258})},
     };
     static const char header[] =
-        "{\"__metadata__\":{\"k\":\"v\",\"crc32.a\":\"65bdfd72\",\"crc32.b\":\"cbf43926\"},"
+        "{\"__metadata__\":{\"k\":\"v\",\"crc32.a\":\"8a8f7da0\",\"crc32.b\":\"cbf43926\"},"
         "\"a\":{\"dtype\":\"I32\",\"shape\":[],\"data_offsets\":[0,4]},"
         "\"b\":{\"dtype\":\"U8\",\"shape\":[9],\"data_offsets\":[4,13]}}";
     cr_assert_eq(gr_save(ctx, "t", 2, tensors, 1, (gr_metadata[]){{"k", "v"}}), GR_OK);
@@ -178,6 +190,28 @@ Test(safetensors, writes_the_same_bytes_in_any_order)
         free(again);
     }
     free(bytes);
+}
+
+Test(safetensors, saves_every_kind_of_character)
+{
+    static const char *const names[] = {"a",
+                                        "\x7f",
+                                        "\xc2\x80",
+                                        "\xdf\xbf",
+                                        "\xe0\xa0\x80",
+                                        "\xed\x9f\xbf",
+                                        "\xee\x80\x80",
+                                        "\xef\xbf\xbf",
+                                        "\xf0\x90\x80\x80",
+                                        "\xf4\x8f\xbf\xbf",
+                                        "\x01\x1f"};
+    for (int i = 0; i < 11; i++) {
+        const gr_named_tensor tensor = {names[i], gr_ones(ctx, GR_F32, gr_shape())};
+        cr_assert_eq(gr_save(ctx, "t", 1, &tensor, 0, NULL), GR_OK, "%s", gr_error_message(ctx));
+        gr_archive *archive = load();
+        cr_expect_str_eq(gr_archive_name(archive, 0), names[i]);
+        gr_archive_free(archive);
+    }
 }
 
 Test(safetensors, writes_larger_dtypes_first_and_aligned)
@@ -270,20 +304,19 @@ Test(safetensors, refuses_wrong_lengths)
     put_file("t", header, 7);
     expect_refused("load: t: has 7 bytes, too few for a header's length");
     put_parts(length + 9, header, length, zeros, 8);
-    expect_refused("load: t: states a header of 59 bytes, but only 58 follow");
+    expect_refused("load: t: states a header of 63 bytes, but only 62 follow");
     put_parts(100000001, header, length, zeros, 8);
     expect_refused("load: t: states a header of 100000001 bytes, more than 100000000");
     put_parts(100000000, header, length, zeros, 8);
-    expect_refused("load: t: states a header of 100000000 bytes, but only 58 follow");
+    expect_refused("load: t: states a header of 100000000 bytes, but only 62 follow");
     put_parts(UINT64_MAX, header, length, zeros, 8);
     expect_refused("load: t: states a header of 18446744073709551615 bytes, more than 100000000");
     put_parts(UINT64_MAX - 7, header, length, zeros, 8);
     expect_refused("load: t: states a header of 18446744073709551608 bytes, more than 100000000");
     put_parts(0, header, 0, zeros, 0);
     expect_refused("load: t: header is not framed by braces");
-    put_parts(length - 1, header, length, zeros, 8);
-    expect_refused("load: t: header is not the JSON of this format at byte 49: '}' expected near "
-                   "end of file");
+    put_parts(length - 2, header, length, zeros, 8);
+    expect_refused("load: t: header is not framed by braces");
 }
 
 Test(safetensors, refuses_every_truncation)
@@ -303,39 +336,25 @@ Test(safetensors, refuses_every_truncation)
 
 Test(safetensors, refuses_what_is_no_json)
 {
-    refuses(
-        "{\"\xff\":1}", 0,
-        "load: t: header is not the JSON of this format at byte 2: unable to decode byte 0xff near "
-        "'\"'");
+    refuses_json("{\"\xff\":1}", 0, "unable to decode byte 0xff");
     refuses(" {}", 0, "load: t: header is not framed by braces");
     refuses("{}\n", 0, "load: t: header is not framed by braces");
     refuses("[]", 0, "load: t: header is not framed by braces");
-    refuses("{} {}", 0,
-            "load: t: header is not the JSON of this format at byte 4: end of file "
-            "expected near '{'");
-    refuses(
-        "{\"w\":{" F32_2 ",}}", 0,
-        "load: t: header is not the JSON of this format at byte 33: string or '}' expected near "
-        "'}'");
-    refuses("{\"w\\u0000\":{}}", 0,
-            "load: t: header is not the JSON of this format at byte 10: NUL byte in object key not "
-            "supported near '\"w\\u0000\"'");
+    refuses_json("{} {}", 0, "end of file expected");
+    refuses_json("{\"w\":{" F32_2 ",}}", 0, "string or '}' expected");
+    refuses_json("{\"w\\u0000\":{}}", 0, "NUL byte in object key not supported");
 }
 
 Test(safetensors, refuses_duplicates)
 {
-    refuses("{\"w\":{" F32_2 ",\"data_offsets\":[0,8]},\"w\":{" F32_2 ",\"data_offsets\":[8,16]}}",
-            16,
-            "load: t: header is not the JSON of this format at byte 54: duplicate object key near "
-            "'\"w\"'");
-    refuses("{\"w\":{" F32_2 ",\"data_offsets\":[0,8]},\"\\u0077\":{" F32_2
-            ",\"data_offsets\":[8,16]}}",
-            16,
-            "load: t: header is not the JSON of this format at byte 59: duplicate object key near "
-            "'\"\\u0077\"'");
-    refuses("{\"w\":{" F32_2 ",\"dtype\":\"F64\",\"data_offsets\":[0,8]}}", 8,
-            "load: t: header is not the JSON of this format at byte 40: duplicate object key near "
-            "'\"dtype\"'");
+    refuses_json("{\"w\":{" F32_2 ",\"data_offsets\":[0,8]},\"w\":{" F32_2
+                 ",\"data_offsets\":[8,16]}}",
+                 16, "duplicate object key");
+    refuses_json("{\"w\":{" F32_2 ",\"data_offsets\":[0,8]},\"\\u0077\":{" F32_2
+                 ",\"data_offsets\":[8,16]}}",
+                 16, "duplicate object key");
+    refuses_json("{\"w\":{" F32_2 ",\"dtype\":\"F64\",\"data_offsets\":[0,8]}}", 8,
+                 "duplicate object key");
 }
 
 Test(safetensors, refuses_places_that_do_not_tile)
@@ -386,11 +405,8 @@ Test(safetensors, refuses_shapes_that_do_not_fit)
 
 Test(safetensors, refuses_numbers_beyond_64_bits)
 {
-    refuses(SHAPED("[2,18446744073709551614]", "8"), 8,
-            "load: t: header is not the JSON of this format at byte 51: too big integer");
-    refuses(SHAPED("[2]", "1e999"), 8,
-            "load: t: header is not the JSON of this format at byte 56: real number overflow near "
-            "'1e999'");
+    refuses_json(SHAPED("[2,18446744073709551614]", "8"), 8, "too big integer");
+    refuses_json(SHAPED("[2]", "1e999"), 8, "real number overflow");
     refuses(SHAPED("[2]", "8.0"), 8,
             "load: t: " W ": data_offsets are not two whole numbers of 0 or more");
     refuses(SHAPED("[2]", "8e0"), 8,
@@ -519,7 +535,7 @@ Test(safetensors, refuses_damaged_data)
     put_parts(sizeof checked - 1, checked, sizeof checked - 1, "123456789", 9);
     gr_archive_free(load());
     put_parts(sizeof checked - 1, checked, sizeof checked - 1, "123456780", 9);
-    expect_refused("load: t: " W " is damaged: its CRC-32 is b2f2a29f, the file states CBF43926");
+    expect_refused("load: t: " W " is damaged: its CRC-32 is b2288182, the file states CBF43926");
 }
 
 /* Every byte of a file changed to every value: never a crash, never something else than an error or
@@ -577,8 +593,16 @@ Test(safetensors, reads_all_or_nothing)
     expect_error(GR_ERROR_ARGUMENT, "archive_read: count is -1");
     cr_expect_eq(gr_archive_read(archive, 1, NULL), GR_ERROR_NULL);
     expect_error(GR_ERROR_NULL, "archive_read: tensors is NULL");
+    gr_tensor *p = gr_parameter(gr_zeros(ctx, GR_F32, gr_shape(2, 2)));
+    into[2] = (gr_named_tensor){"c", gr_mul(p, p)};
+    cr_expect_eq(gr_archive_read(archive, 3, into), GR_ERROR_GRADIENT);
+    expect_error(GR_ERROR_GRADIENT, "archive_read: tensor 'c' is the result of a recorded op and "
+                                    "cannot be overwritten");
     cr_expect_eq(first[0], 0);
     cr_expect_eq(first[1], 0);
+    into[2] = (gr_named_tensor){"c", p};
+    cr_expect_eq(gr_archive_read(archive, 3, into), GR_OK);
+    cr_expect_eq(gr_item(gr_sum(p)), 12);
 
     cr_expect_eq(gr_archive_read(archive, 2, into), GR_OK);
     cr_expect_eq(first[1], 1);
@@ -624,6 +648,20 @@ Test(safetensors, refuses_to_save_wrong_names)
                     GR_ERROR_ARGUMENT, "save: two tensors have the name 'w'");
     refuses_to_save(1, (gr_named_tensor[]){{"w\xff", x}}, 0, NULL, GR_ERROR_ARGUMENT,
                     "save: name 'w\xff' is not UTF-8");
+    static const char *const others[] = {"\x80",
+                                         "\xc0\x80",
+                                         "\xe2\x82",
+                                         "\xe0\x80\x80",
+                                         "\xed\xa0\x80",
+                                         "\xf4\x90\x80\x80",
+                                         "\xf8\x88\x80\x80\x80",
+                                         "\xc3("};
+    for (int i = 0; i < 8; i++) {
+        char message[64];
+        snprintf(message, sizeof message, "save: name '%s' is not UTF-8", others[i]);
+        refuses_to_save(1, (gr_named_tensor[]){{others[i], x}}, 0, NULL, GR_ERROR_ARGUMENT,
+                        message);
+    }
     refuses_to_save(1, (gr_named_tensor[]){{NULL, x}}, 0, NULL, GR_ERROR_NULL,
                     "save: the name of tensor 0 is NULL");
     refuses_to_save(1, (gr_named_tensor[]){{"w", NULL}}, 0, NULL, GR_ERROR_NULL,
@@ -734,7 +772,8 @@ static void *json_allocate(size_t size)
     return ++json_calls == json_fails_at ? NULL : malloc(size);
 }
 
-/* jansson's own memory fails as well; that it does is said in the same way. */
+/* jansson's own memory fails as well. Its parser cannot always say so: then the header is refused.
+ */
 Test(safetensors, survives_every_failed_allocation_of_jansson)
 {
     bool (*const both[])(void) = {save_turned, load_turned};
@@ -747,8 +786,10 @@ Test(safetensors, survives_every_failed_allocation_of_jansson)
             json_fails_at = json_calls + failures + 1;
             done = both[i]();
             json_fails_at = 0;
-            cr_expect_eq(gr_error(ctx), done ? GR_OK : GR_ERROR_MEMORY, "%lld: %s",
-                         (long long)failures, gr_error_message(ctx));
+            gr_status status = gr_error(ctx);
+            bool told = status == GR_ERROR_MEMORY || (i == 1 && status == GR_ERROR_FORMAT);
+            cr_expect(done ? status == GR_OK : told, "%lld: %s", (long long)failures,
+                      gr_error_message(ctx));
             gr_error_clear(ctx);
         }
         cr_expect_gt(failures, 10);
