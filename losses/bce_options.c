@@ -120,12 +120,14 @@ gr_status gr_bce_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
     return GR_OK;
 }
 
-/* Whether nothing but input and target matters, so that the logarithms can be taken together. */
+/* Whether nothing but input and target matters, so that the logarithms can be taken together. Up to a
+   block they are not: then the sum is exactly that of the elements' losses as GR_NONE gives them. */
 static bool is_plain(const gr_bce_kind *kind, const gr_call *call)
 {
     const gr_bce_call *args = call->args;
     const gr_bce_kernel_args *options = &args->kernel;
     bool plain = kind->kernel == GR_KERNEL_BCE_WITH_LOGITS && args->reduction != GR_NONE &&
+                 gr_numel(call->in[X]) >= GR_BLOCK &&
                  options->label_smoothing == 0 && options->gamma == 0 && options->alpha == 0 &&
                  !options->strict_target;
     for (int i = W; i < OPERANDS; i++)
