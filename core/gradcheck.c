@@ -455,7 +455,7 @@ static void judge(checker *c, int64_t row, int64_t column)
     entry.relative = !finite ? INFINITY : size > 0 ? entry.absolute / size : 0;
     double ratio = 0;
     if (!finite)
-        ratio = INFINITY;
+        ratio = isfinite(a) ? DBL_MAX : INFINITY;
     else if (entry.absolute > 0)
         ratio = fmin(entry.absolute / (tolerated + entry.noise), DBL_MAX);
     c->report.checked++;
