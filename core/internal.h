@@ -196,6 +196,15 @@ void gr_convert(gr_dtype from, const void *in, gr_dtype to, void *out, int64_t c
 int gr_ktype(gr_dtype dtype);
 gr_dtype gr_ktype_dtype(int ktype);
 
+/* ---- parallel.c ----------------------------------------------------------------------------------------- */
+
+/* How many threads a pass over so many elements is worth. */
+int gr_threads_for(const gr_context *ctx, int64_t elements);
+
+/* Calls part(state, i) for each i in [0, parts), in any order, by as many threads. */
+typedef void gr_part(void *state, int64_t i);
+void gr_parallel_for(int threads, int64_t parts, gr_part *part, void *state);
+
 /* ---- map.c: the driver of elementwise kernels and of full reductions ---------------------------------- */
 
 typedef struct gr_map gr_map;
@@ -220,9 +229,6 @@ struct gr_map {
 
 /* Runs it. Returns the kernels' bits or'ed, or -1 after MEMORY. */
 int gr_map_run(const gr_map *map);
-
-/* Whether a pass over so many elements is worth more than one thread, and how many. */
-int gr_threads_for(const gr_context *ctx, int64_t elements);
 
 /* ---- apply.c, tape.c, backward.c --------------------------------------------------------------------- */
 

@@ -10,19 +10,9 @@
  * SPDX-License-Identifier: MIT
  */
 #include "core/internal.h"
-#include <omp.h>
 #include <string.h>
 
-/* Elements in a pass below which waking threads costs more than it saves: about 20 us of work. */
-enum { GRAIN = 64 * 1024 };
-
-int gr_threads_for(const gr_context *ctx, int64_t elements)
-{
-    if (ctx->threads <= 1 || elements < GRAIN || omp_in_parallel())
-        return 1;
-    const int64_t most = elements / (GRAIN / 2);
-    return most < ctx->threads ? (int)most : ctx->threads;
-}
+enum { MOST_SHARES = 256 };
 
 /* What is the same for every chunk. */
 typedef struct plan {
@@ -117,30 +107,35 @@ static int run_block(const plan *p, scratch *s, int64_t block, double *sums)
     return bits;
 }
 
-static int run_serial(const plan *p, int64_t blocks, double *sums)
+/* A thread's share: neighbouring blocks, with one scratch. */
+typedef struct shares {
+    const plan *p;
+    int64_t blocks, count; /* of all; shares in all */
+    double *sums;
+    int bits[MOST_SHARES];
+} shares;
+
+static void run_share(void *state, int64_t share)
 {
+    shares *all = state;
     scratch s;
     int bits = 0;
-    scratch_begin(p, &s);
-    for (int64_t block = 0; block < blocks; block++)
-        bits |= run_block(p, &s, block, sums);
-    return bits;
+    scratch_begin(all->p, &s);
+    const int64_t end = all->blocks * (share + 1) / all->count;
+    for (int64_t block = all->blocks * share / all->count; block < end; block++)
+        bits |= run_block(all->p, &s, block, all->sums);
+    all->bits[share] = bits;
 }
 
-static int run_parallel(const plan *p, int64_t blocks, double *sums, int threads)
+static int run_blocks(const plan *p, int64_t blocks, double *sums)
 {
+    const int threads = gr_threads_for(p->map->ctx, p->count);
+    shares all = {.p = p, .blocks = blocks, .count = threads < MOST_SHARES ? threads : MOST_SHARES,
+                  .sums = sums};
+    gr_parallel_for(threads, all.count, run_share, &all);
     int bits = 0;
-#pragma omp parallel num_threads(threads)
-    {
-        scratch s;
-        int mine = 0;
-        scratch_begin(p, &s);
-#pragma omp for schedule(static) nowait
-        for (int64_t block = 0; block < blocks; block++)
-            mine |= run_block(p, &s, block, sums);
-#pragma omp critical(gr_map_bits)
-        bits |= mine;
-    }
+    for (int64_t i = 0; i < all.count; i++)
+        bits |= all.bits[i];
     return bits;
 }
 
@@ -187,8 +182,7 @@ int gr_map_run(const gr_map *map)
         if (!sums)
             return -1;
     }
-    const int threads = gr_threads_for(map->ctx, p.count);
-    bits = threads > 1 ? run_parallel(&p, blocks, sums, threads) : run_serial(&p, blocks, sums);
+    bits = run_blocks(&p, blocks, sums);
     if (map->sum)
         *map->sum = gr_fold_blocks(blocks, sums);
     return bits;

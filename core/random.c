@@ -48,23 +48,26 @@ static double uniform(const uint32_t *pair, gr_dtype dtype)
     return (double)(bits >> (64 - kept)) / (double)((uint64_t)1 << kept);
 }
 
-static void fill_random(gr_tensor *x, bool normal)
+typedef struct fill {
+    gr_tensor *x;
+    bool normal;
+} fill;
+
+static void fill_chunk(void *state, int64_t chunk)
 {
-    const gr_context *ctx = x->ctx;
-    const int64_t count = gr_numel(x), size = gr_dtype_size(x->dtype);
-    const int threads = gr_threads_for(ctx, 4 * count);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int64_t start = 0; start < count; start += GR_CHUNK) {
-        const int64_t n = count - start < GR_CHUNK ? count - start : GR_CHUNK;
-        uint32_t pairs[2 * GR_CHUNK];
-        double values[GR_CHUNK];
-        fill_words(ctx->seed, ctx->stream, start, n, pairs);
-        if (normal)
-            ctx->kernels->normal(n, pairs, values);
-        for (int64_t i = 0; i < n && !normal; i++)
-            values[i] = uniform(pairs + 2 * i, x->dtype);
-        gr_convert(GR_F64, values, x->dtype, x->data + start * size, n);
-    }
+    const fill *f = state;
+    const gr_context *ctx = f->x->ctx;
+    const gr_dtype dtype = f->x->dtype;
+    const int64_t start = chunk * GR_CHUNK, left = gr_numel(f->x) - start;
+    const int64_t n = left < GR_CHUNK ? left : GR_CHUNK;
+    uint32_t pairs[2 * GR_CHUNK];
+    double values[GR_CHUNK];
+    fill_words(ctx->seed, ctx->stream, start, n, pairs);
+    if (f->normal)
+        ctx->kernels->normal(n, pairs, values);
+    for (int64_t i = 0; i < n && !f->normal; i++)
+        values[i] = uniform(pairs + 2 * i, dtype);
+    gr_convert(GR_F64, values, dtype, f->x->data + start * gr_dtype_size(dtype), n);
 }
 
 static gr_tensor *random_tensor(gr_context *ctx, const char *op, gr_dtype dtype,
@@ -78,7 +81,9 @@ static gr_tensor *random_tensor(gr_context *ctx, const char *op, gr_dtype dtype,
     gr_tensor *x = gr_tensor_in(ctx->scope, op, dtype, shape);
     if (!x)
         return failed;
-    fill_random(x, normal);
+    const int64_t count = gr_numel(x);
+    gr_parallel_for(gr_threads_for(ctx, 4 * count), (count + GR_CHUNK - 1) / GR_CHUNK, fill_chunk,
+                    &(fill){x, normal});
     ctx->stream++;
     return x;
 }

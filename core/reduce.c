@@ -67,12 +67,10 @@ static double sum_along(const reduction *r, int64_t output, int64_t block)
     return gr_fold_lanes(lanes);
 }
 
-static void run_along(const reduction *r, int threads)
+static void run_along(void *state, int64_t task)
 {
-    const int64_t tasks = r->outputs * r->blocks;
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int64_t task = 0; task < tasks; task++)
-        r->sums[task] = sum_along(r, task / r->blocks, task % r->blocks);
+    const reduction *r = state;
+    r->sums[task] = sum_along(r, task / r->blocks, task % r->blocks);
 }
 
 /* ---- Across ----------------------------------------------------------------------------------------- */
@@ -100,12 +98,10 @@ static void sum_across(const reduction *r, int64_t first, int64_t block)
     }
 }
 
-static void run_across(const reduction *r, int threads)
+static void run_across(void *state, int64_t task)
 {
-    const int64_t tiles = (r->outputs + TILE - 1) / TILE, tasks = tiles * r->blocks;
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int64_t task = 0; task < tasks; task++)
-        sum_across(r, task / r->blocks * TILE, task % r->blocks);
+    const reduction *r = state;
+    sum_across(r, task / r->blocks * TILE, task % r->blocks);
 }
 
 /* ---- Both --------------------------------------------------------------------------------------------- */
@@ -138,9 +134,9 @@ gr_status gr_reduce_run(const gr_tensor *x, const bool *reduced, double divisor,
         return GR_ERROR_MEMORY;
     const int threads = gr_threads_for(r.ctx, r.outputs * r.reduced);
     if (is_across(&r))
-        run_across(&r, threads);
+        gr_parallel_for(threads, (r.outputs + TILE - 1) / TILE * r.blocks, run_across, &r);
     else
-        run_along(&r, threads);
+        gr_parallel_for(threads, tasks, run_along, &r);
     store(&r, divisor, out);
     return GR_OK;
 }

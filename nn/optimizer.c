@@ -145,16 +145,24 @@ static void step_piece(const gr_optimizer *o, int64_t k, const double *powers, i
         gr_convert(GR_F64, p.moment[i], moments[i]->dtype, element(moments[i], start), count);
 }
 
+typedef struct share {
+    const gr_optimizer *optimizer;
+    int64_t k;
+    const double *powers;
+} share;
+
+static void step_part(void *state, int64_t i)
+{
+    const share *s = state;
+    const int64_t start = i * PIECE, left = gr_numel(s->optimizer->parameters[s->k]) - start;
+    step_piece(s->optimizer, s->k, s->powers, start, left < PIECE ? left : PIECE);
+}
+
 static void step_parameter(const gr_optimizer *o, int64_t k, const double *powers)
 {
     const int64_t elements = gr_numel(o->parameters[k]);
-    const int64_t pieces = (elements + PIECE - 1) / PIECE;
-    const int threads = gr_threads_for(o->ctx, elements);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int64_t i = 0; i < pieces; i++) {
-        const int64_t start = i * PIECE;
-        step_piece(o, k, powers, start, elements - start < PIECE ? elements - start : PIECE);
-    }
+    gr_parallel_for(gr_threads_for(o->ctx, elements), (elements + PIECE - 1) / PIECE, step_part,
+                    &(share){o, k, powers});
 }
 
 /* The powers b1^t and b2^t of parameter k, by one more factor each; NULL for a rule without. */

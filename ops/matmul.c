@@ -11,7 +11,7 @@
 #include "core/internal.h"
 
 /* Multiply-adds below which one thread does it all, and rows or columns that a thread takes at least. */
-enum { GRAIN = 256 * 1024, STRIP = 48 };
+enum { GRAIN = 1024 * 1024, STRIP = 48 };
 
 static gr_status matmul_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
 {
@@ -42,28 +42,44 @@ static const gr_tensor *widened(const gr_call *call, const gr_tensor *x, gr_dtyp
     return wide;
 }
 
-/* The product, rows or columns shared among threads in whole strips, each with scratch of its own. */
+/* The product as parts of whole strips of rows or of columns, each with scratch of its own. */
+typedef struct product {
+    const gr_gemm *problem;
+    void (*gemm)(const gr_gemm *, int64_t, int64_t, int64_t, int64_t, void *);
+    bool by_rows;
+    int64_t parts, strips, scratch_size;
+    char *scratch;
+} product;
+
+static void multiply_part(void *state, int64_t part)
+{
+    const product *p = state;
+    const gr_gemm *problem = p->problem;
+    const int64_t length = p->by_rows ? problem->m : problem->n;
+    const int64_t first = p->strips * part / p->parts * STRIP;
+    const int64_t last = p->strips * (part + 1) / p->parts * STRIP;
+    const int64_t end = last < length ? last : length;
+    void *scratch = p->scratch + part * p->scratch_size;
+    if (p->by_rows)
+        p->gemm(problem, first, end, 0, problem->n, scratch);
+    else
+        p->gemm(problem, 0, problem->m, first, end, scratch);
+}
+
 static bool multiply(gr_context *ctx, int ktype, const gr_gemm *problem)
 {
-    const gr_kernels *kernels = ctx->kernels;
-    const bool by_rows = problem->m >= problem->n;
-    const int64_t length = by_rows ? problem->m : problem->n;
-    const int64_t strips = (length + STRIP - 1) / STRIP;
     const double work = (double)problem->m * (double)problem->n * (double)problem->k;
-    int threads = work < GRAIN ? 1 : ctx->threads;
-    threads = threads < strips ? threads : (int)strips;
-    const int64_t size = (kernels->gemm_scratch[ktype] + 63) & ~(int64_t)63;
-    char *scratch = gr_buffer(ctx->scope, size * threads);
-    if (!scratch)
+    const int threads = work < GRAIN ? 1 : ctx->threads;
+    product p = {.problem = problem,
+                 .gemm = ctx->kernels->gemm[ktype],
+                 .by_rows = problem->m >= problem->n,
+                 .scratch_size = (ctx->kernels->gemm_scratch[ktype] + 63) & ~(int64_t)63};
+    p.strips = ((p.by_rows ? problem->m : problem->n) + STRIP - 1) / STRIP;
+    p.parts = threads < p.strips ? threads : p.strips;
+    p.scratch = gr_buffer(ctx->scope, p.scratch_size * p.parts);
+    if (!p.scratch)
         return false;
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int part = 0; part < threads; part++) {
-        const int64_t first = strips * part / threads * STRIP;
-        const int64_t last = strips * (part + 1) / threads * STRIP;
-        const int64_t end = last < length ? last : length;
-        kernels->gemm[ktype](problem, by_rows ? first : 0, by_rows ? end : problem->m,
-                             by_rows ? 0 : first, by_rows ? problem->n : end, scratch + part * size);
-    }
+    gr_parallel_for(threads, p.parts, multiply_part, &p);
     return true;
 }
 

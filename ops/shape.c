@@ -288,17 +288,27 @@ static gr_status copy_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape
     return GR_OK;
 }
 
+typedef struct copy {
+    gr_reader from;
+    gr_tensor *to;
+} copy;
+
+static void copy_block(void *state, int64_t block)
+{
+    const copy *c = state;
+    const int64_t at = block * GR_BLOCK, left = gr_numel(c->to) - at;
+    gr_reader_read(&c->from, at, left < GR_BLOCK ? left : GR_BLOCK, c->to->dtype,
+                   c->to->data + at * gr_dtype_size(c->to->dtype));
+}
+
 static gr_status copy_forward(const gr_call *call)
 {
     const gr_dims shape = gr_shape_of(call->out);
-    const int64_t count = gr_numel(call->out), size = gr_dtype_size(call->out->dtype);
-    gr_reader reader;
-    gr_reader_begin(&reader, call->in[0], &shape);
-    const int threads = gr_threads_for(call->ctx, count);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int64_t at = 0; at < count; at += GR_BLOCK)
-        gr_reader_read(&reader, at, count - at < GR_BLOCK ? count - at : GR_BLOCK, call->out->dtype,
-                       call->out->data + at * size);
+    const int64_t count = gr_numel(call->out);
+    copy c = {.to = call->out};
+    gr_reader_begin(&c.from, call->in[0], &shape);
+    gr_parallel_for(gr_threads_for(call->ctx, count), (count + GR_BLOCK - 1) / GR_BLOCK, copy_block,
+                    &c);
     return GR_OK;
 }
 
