@@ -111,6 +111,12 @@ static void call_handler(gr_context *ctx)
     ctx->handler(ctx, ctx->error, ctx->message, ctx->handler_data);
 }
 
+void gr_note(gr_context *ctx, const char *message)
+{
+    if (ctx->handler)
+        ctx->handler(ctx, GR_OK, message, ctx->handler_data);
+}
+
 gr_status gr_finish(gr_context *ctx)
 {
     if (ctx->error == GR_OK)

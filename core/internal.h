@@ -126,6 +126,9 @@ gr_status gr_fail(gr_context *ctx, gr_status status, const char *op, const char 
 gr_tensor *gr_fail_tensor(gr_context *ctx, gr_status status, const char *op, const char *format, ...)
     GR_PRINTF(4, 5);
 
+/* Tells the handler, if there is one, what is no error. */
+void gr_note(gr_context *ctx, const char *message);
+
 /* At the end of a call that returns a status: calls the handler if one is due; returns the context's
    first error. */
 gr_status gr_finish(gr_context *ctx);

@@ -89,7 +89,8 @@ GR_API void gr_error_clear(gr_context *ctx);
 
 /* Called once for a context's first error, when its place is known: in the failing call itself
    where it is called by its macro, otherwise in the next call that returns a status. It may print,
-   longjmp or exit; if it returns, the failing call returns too. */
+   longjmp or exit; if it returns, the failing call returns too. With status GR_OK it is called for a
+   note, such as that an argument is deprecated: nothing has failed. */
 typedef void gr_error_handler(gr_context *ctx, gr_status status, const char *message, void *data);
 
 /* ---- Contexts ------------------------------------------------------------------------------ */
