@@ -1,7 +1,8 @@
 /* convert.c - f16 and bf16 from and to the types that kernels compute in, rounded once to nearest
  * even. NaN keeps its sign and the top of its payload, and comes out quiet.
  *
- * f16 has a sign, 5 bits of exponent (bias 15) and 10 of fraction; bf16 is the upper half of an f32.
+ * f16 has a sign, 5 bits of exponent (bias 15) and 10 of fraction; bf16 is the upper half of an
+ * f32.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -9,7 +10,12 @@
 
 #include <string.h>
 
-enum { F32_INFINITY = 0x7f800000, F32_QUIET = 0x00400000, F16_INFINITY = 0x7c00, F16_QUIET = 0x0200 };
+enum {
+    F32_INFINITY = 0x7f800000,
+    F32_QUIET = 0x00400000,
+    F16_INFINITY = 0x7c00,
+    F16_QUIET = 0x0200
+};
 
 static uint32_t bits_of(float value)
 {
