@@ -204,12 +204,11 @@ static bool take_dtype(const gr_archive *a, entry *e, json_t *info)
                      gr_show(e->name).text, gr_show(name).text);
 }
 
-/* A list's item as a number of 0 or more; -1 for anything else. */
+/* A list's item if it is a whole number of 0 or more; something below 0 for anything else. */
 static int64_t number_at(const json_t *list, size_t i)
 {
     const json_t *value = json_array_get(list, i);
-    return json_is_integer(value) && json_integer_value(value) >= 0 ? json_integer_value(value)
-                                                                    : -1;
+    return json_is_integer(value) ? json_integer_value(value) : -1;
 }
 
 static bool take_shape(const gr_archive *a, entry *e, json_t *info)

@@ -14,6 +14,7 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -189,9 +190,13 @@ Test(file, refuses_what_is_no_file)
 {
     cr_assert_eq(mkdir("d", 0700), 0);
     cr_assert_eq(mkfifo("pipe", 0600), 0);
-    cr_assert_eq(symlink("/dev/full", "full"), 0);
-    refuses("/dev/full", "write_file: /dev/full: is not a regular file");
-    refuses("full", "write_file: full: is not a regular file");
+    /* As root a save that is broken would replace /dev/full itself: then one of our own. */
+    if (geteuid() != 0)
+        refuses("/dev/full", "write_file: /dev/full: is not a regular file");
+    else if (mknod("full", S_IFCHR | 0666, makedev(1, 7)) == 0)
+        refuses("full", "write_file: full: is not a regular file");
+    cr_assert_eq(symlink("pipe", "to a pipe"), 0);
+    refuses("to a pipe", "write_file: to a pipe: is not a regular file");
     refuses("pipe", "write_file: pipe: is not a regular file");
     refuses("d", "write_file: d: is a directory");
     refuses(".", "write_file: .: is a directory");
@@ -304,8 +309,8 @@ static void check_failure(const pair *p, enum call call, int k, int error)
     cr_expect_eq(count_files(false), 1, "%s %d leaves a file", call_names[call], k);
     if (call == WRITE || call == RENAME || call == FCHMOD || call == FCNTL)
         cr_expect(status != GR_OK && !in_place, "%s %d", call_names[call], k);
-    if (call == FSYNC)
-        cr_expect_neq(status, GR_OK, "fsync %d", k);
+    if (call == FSYNC || (call == CLOSE && k == 1)) /* the first close is the new file's */
+        cr_expect_neq(status, GR_OK, "%s %d", call_names[call], k);
     if (status != GR_OK)
         cr_expect_not_null(strstr(gr_error_message(ctx), strerror(error)));
     gr_error_clear(ctx);
