@@ -147,6 +147,44 @@ Test(gradcheck, leaves_of_every_kind_are_inputs)
     EXPECT_PASSED(18, elementwise, gr_list(x, gr_parameter(x)), .rtol = 1e-8);
 }
 
+static gr_tensor *around(gr_tensors in, void *parameter)
+{
+    (void)in;
+    return gr_exp(parameter);
+}
+
+Test(gradcheck, parameters_may_be_reached_by_another_way)
+{
+    gr_tensor *p = gr_parameter(VECTOR(0.5, -1));
+    cr_expect_eq(gr_gradcheck(around, p, gr_list(p), .order = 2), GR_OK);
+    cr_expect_eq(gr_gradcheck(around, p, gr_list(p), .report = &report), GR_OK);
+    cr_expect_float_eq(report.worst.numeric, exp(report.worst.x), 1e-10);
+}
+
+static gr_tensor *steep(gr_tensors in, void *data)
+{
+    (void)data;
+    return gr_exp(gr_mul(in.at[0], gr_scalar(gr_context_of(in.at[0]), 8)));
+}
+
+/* How far the first h, 2^-8, is from the truth; its noise has to cover that, with some room. */
+static void expect_error_below(double relative, double low, double high)
+{
+    const double slope = 8 * exp(2);
+    EXPECT_PASSED(1, steep, gr_list(VECTOR(0.25)), .rtol = 1e-3, .low = low, .high = high);
+    const double wrong = fabs(report.worst.numeric - slope);
+    cr_expect_lt(wrong, relative * slope);
+    cr_expect_lt(wrong, report.worst.noise);
+    cr_expect_lt(report.worst.noise, 1e-5 * slope);
+}
+
+Test(gradcheck, differences_are_extrapolated_by_their_order)
+{
+    expect_error_below(1e-12, -1, 1);
+    expect_error_below(1e-8, 0.25, 9);
+    expect_error_below(1e-8, -9, 0.25);
+}
+
 Test(gradcheck, a_function_that_ignores_its_input_has_no_gradient)
 {
     EXPECT_PASSED(4 + 4, constant, gr_list(VECTOR(1, 2)), .order = 2);

@@ -89,6 +89,27 @@ Test(mlp, layers_that_cannot_be_are_refused)
     cr_expect(gr_failed(gr_linear_forward(&layer, NULL)));
 }
 
+Test(mlp, a_layer_that_fails_leaves_the_random_state_alone)
+{
+    int failures = 0;
+    for (bool made = false; !made; failures += !made) {
+        gr_context *twin = new_context(7);
+        cr_assert_eq(gr_context_free(ctx), GR_OK);
+        ctx = new_context(7);
+        fail_allocation(failures + 1, false);
+        made = !gr_failed(gr_linear_new(ctx, GR_F32, 100, 50, GR_TANH).weight);
+        heap.fail_at = 0;
+        cr_expect_eq(gr_error(ctx), made ? GR_OK : GR_ERROR_MEMORY);
+        gr_error_clear(ctx);
+        if (made)
+            (void)gr_linear_new(twin, GR_F32, 100, 50, GR_TANH);
+        gr_tensor *next = gr_rand(ctx, GR_F32, gr_shape(4));
+        cr_expect(same_bits(next, gr_data(gr_rand(twin, GR_F32, gr_shape(4)))));
+        cr_expect_eq(gr_context_free(twin), GR_OK);
+    }
+    cr_expect_geq(failures, 4);
+}
+
 /* ---- The model ------------------------------------------------------------------------------ */
 
 /* 2 -> 2 -> 1, with weights by hand. */
@@ -241,4 +262,20 @@ Test(mlp, a_failed_allocation_leaves_the_random_state_alone)
 {
     cr_expect_geq(fail_each_allocation(false), 6);
     cr_expect_geq(fail_each_allocation(true), 6);
+}
+
+Test(mlp, a_failed_allocation_of_a_long_list_is_a_refusal)
+{
+    int64_t sizes[601];
+    for (int i = 0; i < 601; i++)
+        sizes[i] = 1;
+    for (int64_t n = 1; n <= 3; n++) {
+        fail_allocation(n, false);
+        cr_expect_eq(gr_mlp_parameters(gr_mlp_new(ctx, GR_F32, GR_RELU, 601, sizes)).count, 0);
+        heap.fail_at = 0;
+        cr_expect_eq(gr_error(ctx), GR_ERROR_MEMORY);
+        gr_error_clear(ctx);
+    }
+    gr_mlp *mlp = gr_mlp_new(ctx, GR_F32, GR_RELU, 601, sizes);
+    cr_expect_str_eq(gr_mlp_parameter_name(mlp, 1199), "layers.599.bias");
 }

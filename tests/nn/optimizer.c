@@ -456,3 +456,21 @@ Test(optimizer, a_failed_allocation_leaves_everything_as_it_was)
     cr_expect_geq(fail_each_allocation(gr_adam_with, false), 4);
     cr_expect_geq(fail_each_allocation(gr_adamw_with, true), 4);
 }
+
+Test(optimizer, a_failed_allocation_of_a_long_list_is_a_refusal)
+{
+    enum { LONG = 3000 };
+    static gr_tensor *list[LONG];
+    for (int i = 0; i < LONG; i++)
+        list[i] = gr_parameter(gr_zeros(ctx, GR_F32, gr_shape(1)));
+    const gr_adam_args args = {.parameters = {LONG, list}};
+    for (int64_t n = 1; n <= 3; n++) {
+        fail_allocation(n, false);
+        gr_optimizer *optimizer = gr_adam_with(ctx, &args);
+        heap.fail_at = 0;
+        cr_expect_eq(gr_step(optimizer), GR_ERROR_MEMORY);
+        gr_error_clear(ctx);
+        cr_expect_eq(gr_optimizer_state(optimizer).count, 0);
+    }
+    cr_expect_eq(gr_step(gr_adam_with(ctx, &args)), GR_OK);
+}
