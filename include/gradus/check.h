@@ -48,7 +48,7 @@ typedef struct gr_gradcheck_args {
     int order;            /* 1, or 2: the gradient's gradient too; 1 */
     double rtol;          /* relative tolerance; 1e-6 */
     double atol;          /* what may differ besides, times the output's scale; 1e-9 */
-    double low, high;     /* the inputs' domain: the differences stay inside; low = high: all of R */
+    double low, high;     /* the inputs' domain, which no difference leaves; low = high: all of R */
     gr_gradcheck_report *report; /* filled, if given */
     const char *name;     /* as the report prints it; the macro's: the function's name */
 } gr_gradcheck_args;
@@ -58,9 +58,9 @@ typedef struct gr_gradcheck_args {
    chosen for each element; one-sided ones at the domain's border. f: any float output, made of its
    inputs with ops. Both the gradients of gr_backward (not recorded) and of gr_grad (recorded) are
    compared. The inputs are moved in place and put back bit by bit; random state and tape are as
-   before. An entry is bad if |a - n| > rtol max(|a|,|n|) + atol scale + noise; scale: the largest of
-   the output around the inputs and of its gradients. Order 2 checks in the same way the gradient of
-   sum(v f) for a fixed random v.
+   before. An entry is bad if |a - n| > rtol max(|a|,|n|) + atol scale + noise; scale: the largest
+   of the output around the inputs and of its gradients. Order 2 checks in the same way the gradient
+   of sum(v f) for a fixed random v.
    Returns GR_OK, GR_ERROR_GRADIENT where the check fails (no error of the context: the report says
    what was found), or the error of the context. Fails with DTYPE for an input that is not f64; with
    ARGUMENT for one that is no contiguous leaf, lies outside the domain or shares elements with

@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-/* ---- Initialisers ---------------------------------------------------------------------------- */
+/* ---- Initialisers --------------------------------------------------------------------------- */
 
 /* New tensors of two dimensions [out, in], random, the scope's. Kaiming (He et al., "Delving deep
    into rectifiers", ICCV 2015): normal, variance 2/in, for relu. Xavier (Glorot and Bengio,
@@ -21,7 +21,7 @@ extern "C" {
 GR_API gr_tensor *gr_kaiming(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in);
 GR_API gr_tensor *gr_xavier(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in);
 
-/* ---- Layers ------------------------------------------------------------------------------------ */
+/* ---- Layers --------------------------------------------------------------------------------- */
 
 typedef enum gr_activation { GR_RELU = 0, GR_TANH, GR_SIGMOID, GR_IDENTITY } gr_activation;
 
@@ -56,7 +56,7 @@ GR_API gr_tensors gr_mlp_parameters(const gr_mlp *mlp);
 /* The name of the i-th of these, "layers.0.weight", "layers.0.bias", ...; NULL outside. */
 GR_API const char *gr_mlp_parameter_name(const gr_mlp *mlp, int64_t i);
 
-/* ---- Optimisers ---------------------------------------------------------------------------------- */
+/* ---- Optimisers ----------------------------------------------------------------------------- */
 
 typedef struct gr_optimizer gr_optimizer;
 
@@ -86,8 +86,8 @@ GR_API gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args);
 
 /* gr_sgd(ctx, gr_list(w, b), .lr = 0.1, .momentum = 0.9); each optimiser is the root's and never
    NULL. All state is allocated here, none in gr_step. Fail with ARGUMENT for an option outside its
-   range (NaN is outside each), for no parameter or one listed twice, with GRADIENT for a tensor that
-   is no parameter, with NULL, CONTEXT and MEMORY. A failed one refuses to step. */
+   range (NaN is outside each), for no parameter or one listed twice, with GRADIENT for a tensor
+   that is no parameter, with NULL, CONTEXT and MEMORY. A failed one refuses to step. */
 #ifndef __cplusplus
 #define gr_sgd(ctx, ...) gr_sgd_with((ctx), &(gr_sgd_args){.parameters = __VA_ARGS__})
 #define gr_adam(ctx, ...) gr_adam_with((ctx), &(gr_adam_args){.parameters = __VA_ARGS__})
@@ -100,16 +100,16 @@ GR_API gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args);
    set. In a context with an error nothing moves, and the error is returned. */
 GR_API GR_CHECKED gr_status gr_step(gr_optimizer *optimizer);
 
-/* The learning rate, read (NaN of a failed optimiser) and set (ARGUMENT if it is not a finite number
-   above 0; in a context with an error it stays, and the error is returned). */
+/* The learning rate, read (NaN of a failed optimiser) and set (ARGUMENT if it is not a finite
+   number above 0; in a context with an error it stays, and the error is returned). */
 GR_API double gr_learning_rate(const gr_optimizer *optimizer);
 GR_API GR_CHECKED gr_status gr_set_learning_rate(gr_optimizer *optimizer, double lr);
 
-/* All that a step changes besides the parameters, to be saved, compared, and written (gr_write) into
-   a new optimiser of the same kind, which then goes on where this one stood. In order: for each
-   parameter its momentum (SGD with momentum), or m and v (f64 for an f64 parameter, else f32); Adam:
-   b1^t and b2^t, f64 [parameters, 2], t the steps that the parameter took; and the number of steps,
-   i64 [], which is gr_optimizer_steps. Valid as long as the optimiser. */
+/* All that a step changes besides the parameters, to be saved, compared, and written (gr_write)
+   into a new optimiser of the same kind, which then goes on where this one stood. In order: for
+   each parameter its momentum (SGD with momentum), or m and v (f64 for an f64 parameter, else f32);
+   Adam: b1^t and b2^t, f64 [parameters, 2], t the steps that the parameter took; and the number of
+   steps, i64 [], which is gr_optimizer_steps. Valid as long as the optimiser. */
 GR_API gr_tensors gr_optimizer_state(const gr_optimizer *optimizer);
 GR_API int64_t gr_optimizer_steps(const gr_optimizer *optimizer);
 
