@@ -164,10 +164,11 @@ void gr_error_clear(gr_context *ctx)
 
 /* ---- Contexts ------------------------------------------------------------------------------------- */
 
+/* C asks aligned_alloc for multiples of the alignment only. */
 static void *system_allocate(void *state, size_t bytes, size_t alignment)
 {
     (void)state;
-    return aligned_alloc(alignment, bytes ? bytes : alignment);
+    return aligned_alloc(alignment, bytes ? (bytes + alignment - 1) & -alignment : alignment);
 }
 
 static void system_release(void *state, void *memory, size_t bytes)
