@@ -9,9 +9,28 @@
  * SPDX-License-Identifier: MIT
  */
 #include "losses/losses.h"
+#include <float.h>
 
 static gr_tensor *one_minus(gr_tensor *y) { return gr_sub(gr_scalar_like(y, 1), y); }
 static gr_tensor *times(gr_tensor *p, gr_tensor *a) { return p ? gr_mul(p, a) : a; }
+
+/* c v, where a coefficient c of exactly 0 kills an infinite v: the limit as v grows. NaN stays. */
+static gr_tensor *times_limit(gr_tensor *c, gr_tensor *v)
+{
+    const double most = v->dtype == GR_F64 ? DBL_MAX : v->dtype == GR_F16 ? 65504 : 0x1.fep127;
+    gr_tensor *finite = gr_minimum(v, gr_scalar_like(v, most));
+    return gr_mul(c, gr_where(gr_equal(c, gr_scalar_like(c, 0)), finite, v));
+}
+
+/* p softplus(-x) - softplus(x), which cancels for p near 1, as (p-1) softplus(-|x|) + (x < 0 ? -p x : -x).
+   Each side is written as a function that is smooth at 0, for its gradient's sake. */
+static gr_tensor *target_slope(gr_tensor *x, gr_tensor *p)
+{
+    gr_tensor *minus_x = gr_neg(x), *more = gr_sub(p, gr_scalar_like(p, 1));
+    gr_tensor *below = gr_add(gr_mul(more, gr_softplus(x)), times_limit(p, minus_x));
+    gr_tensor *above = gr_sub(gr_mul(more, gr_softplus(minus_x)), x);
+    return gr_where(gr_less(x, gr_scalar_like(x, 0)), below, above);
+}
 
 /* The elements' losses l(x, y, p):
        dx = (1-y) s(x) - p y s(-x),   dy = p softplus(-x) - softplus(x),   dp = y softplus(-x) */
@@ -24,11 +43,11 @@ static void element_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
         dx[0] = gr_mul(g, gr_sub(up, down));
     }
     if (n->wanted[1] && p)
-        dx[1] = gr_mul(g, gr_sub(gr_mul(p, gr_softplus(minus_x)), gr_softplus(x)));
+        dx[1] = gr_mul(g, target_slope(x, p));
     else if (n->wanted[1])
         dx[1] = gr_mul(g, minus_x); /* softplus(-x) - softplus(x), exactly */
     if (n->wanted[2])
-        dx[2] = gr_mul(g, gr_mul(y, gr_softplus(minus_x)));
+        dx[2] = gr_mul(g, times_limit(y, gr_softplus(minus_x)));
 }
 static gr_status element_forward(const gr_call *call)
 {
@@ -55,7 +74,7 @@ static gr_status forward(const gr_call *call) { return gr_bce_forward(&kind, cal
 static gr_tensor *compose(const gr_node *n) { return gr_bce_compose(&kind, n); }
 static void vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    gr_vjp_by_composition(n, g, dx, compose);
+    gr_bce_recorded_vjp(n, g, dx, compose);
 }
 static const gr_op op = {.name = "bce_with_logits", .arity = 5, .flags = GR_OP_STRIDED,
                          .forward = forward, .vjp = vjp, .fused_vjp = gr_bce_fused_vjp,

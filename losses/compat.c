@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- Reductions ------------------------------------------------------------------------------------- */
+/* ---- Reductions ------------------------------------------------------------------------------ */
 
 static const struct {
     const char *name;
@@ -53,13 +53,16 @@ static gr_status parse_reduction(gr_context *ctx, const char *api, const char *n
 
 gr_status gr_reduction_from_name(gr_context *ctx, const char *name, gr_reduction *reduction)
 {
-    if (!ctx || !reduction)
+    const char *api = "reduction_from_name";
+    if (!ctx)
         return GR_ERROR_NULL;
-    if (parse_reduction(ctx, "reduction_from_name", name, true, reduction) != GR_OK) {
+    if (ctx->broken)
+        return ctx->error;
+    const gr_status status = reduction ? parse_reduction(ctx, api, name, true, reduction)
+                                       : gr_fail(ctx, GR_ERROR_NULL, api, "reduction is NULL");
+    if (status != GR_OK)
         gr_finish(ctx);
-        return GR_ERROR_REDUCTION;
-    }
-    return GR_OK;
+    return status;
 }
 
 bool gr_legacy_reduction(gr_tristate size_average, gr_tristate reduce, gr_reduction *reduction)
@@ -75,26 +78,29 @@ static const char *reduction_name(gr_reduction reduction)
     return reduction == GR_NONE ? "none" : reduction == GR_SUM ? "sum" : "mean";
 }
 
-/* ---- Rules ------------------------------------------------------------------------------------------ */
+/* ---- Rules ----------------------------------------------------------------------------------- */
 
 #define DTYPE(dtype) (1u << (dtype))
 enum {
     HALF_OR_SINGLE = DTYPE(GR_F16) | DTYPE(GR_F32),
-    MINT = HALF_OR_SINGLE | DTYPE(GR_BF16),
-    FLOATS = MINT | DTYPE(GR_F64),
+    NARROW_FLOATS = HALF_OR_SINGLE | DTYPE(GR_BF16),
+    FLOATS = NARROW_FLOATS | DTYPE(GR_F64),
     NUMBERS = FLOATS | DTYPE(GR_I32) | DTYPE(GR_I64) | DTYPE(GR_U8),
     ANY = NUMBERS | DTYPE(GR_BOOL),
 };
 
-/* What one function of a system takes. */
+enum { INPUT, TARGET, WEIGHT, POS_WEIGHT, ARGUMENTS };
+
+/* What one function of a system takes. The first so many of the arguments must have the input's
+   dtype, and the first so many its shape; the others broadcast to it. */
 typedef struct rules {
     const char *api;
-    const char *names[4];   /* of input, target, weight, pos_weight, as its errors say them */
-    unsigned dtypes[4];     /* that each may have */
-    int equal_dtypes;       /* the first so many must have the input's */
-    bool required[4];       /* must be given */
-    bool any_case;          /* of reductions */
-    bool strict_target;     /* in [0,1] */
+    const char *names[ARGUMENTS]; /* as its errors say them */
+    unsigned dtypes[ARGUMENTS];   /* that each may have */
+    int same_dtype, same_shape;
+    int required;       /* the first so many must be given */
+    bool any_case;      /* of reductions */
+    bool strict_target; /* in [0,1] */
     gr_tensor *(*loss)(gr_tensor *, const gr_bce_args *);
 } rules;
 
@@ -114,48 +120,96 @@ static gr_text dtypes_text(unsigned dtypes)
     return text;
 }
 
-static gr_status check_argument(const rules *r, gr_context *ctx, gr_tensor *const *in, int i)
+/* A gr_scalar has no dtype of its own beside an input. */
+static gr_status check_dtype(const rules *r, gr_context *ctx, gr_tensor *const *in, int i)
 {
-    if (!in[i])
-        return r->required[i] ? gr_fail(ctx, GR_ERROR_NULL, r->api, "%s is NULL", r->names[i])
-                              : GR_OK;
-    const gr_dtype dtype = gr_dtype_of(in[i]);
-    if (!(r->dtypes[i] & DTYPE(dtype)) && !in[i]->weak)
+    const gr_dtype dtype = gr_dtype_of(in[i]), input = gr_dtype_of(in[INPUT]);
+    if (i > INPUT && in[i]->weak)
+        return GR_OK;
+    if (!(r->dtypes[i] & DTYPE(dtype)))
         return gr_fail(ctx, GR_ERROR_DTYPE, r->api, "%s is %s; it must be %s", r->names[i],
                        gr_dtype_name(dtype), dtypes_text(r->dtypes[i]).text);
-    if (i < r->equal_dtypes && dtype != gr_dtype_of(in[0]) && !in[i]->weak)
+    if (i < r->same_dtype && dtype != input)
         return gr_fail(ctx, GR_ERROR_DTYPE, r->api, "%s is %s, %s %s; they must be the same",
-                       r->names[0], gr_dtype_name(gr_dtype_of(in[0])), r->names[i],
-                       gr_dtype_name(dtype));
+                       r->names[INPUT], gr_dtype_name(input), r->names[i], gr_dtype_name(dtype));
     return GR_OK;
 }
 
-/* Checks by the rules, brings all to the input's dtype, and applies the loss. */
+static gr_status check_shape(const rules *r, gr_context *ctx, gr_tensor *const *in, int i)
+{
+    const gr_dims shape = gr_shape_of(in[i]), input = gr_shape_of(in[INPUT]);
+    if (i < r->same_shape)
+        return gr_same_dims(&shape, &input)
+                   ? GR_OK
+                   : gr_fail(ctx, GR_ERROR_SHAPE, r->api, "%s shape %s must be %s's, %s",
+                             r->names[i], gr_dims_text(&shape).text, r->names[INPUT],
+                             gr_dims_text(&input).text);
+    if (!gr_broadcasts_to(in[i], &input) || shape.count > input.count)
+        return gr_fail(ctx, GR_ERROR_BROADCAST, r->api,
+                       "%s shape %s does not broadcast to %s's, %s", r->names[i],
+                       gr_dims_text(&shape).text, r->names[INPUT], gr_dims_text(&input).text);
+    return GR_OK;
+}
+
+static gr_status check_argument(const rules *r, gr_context *ctx, gr_tensor *const *in, int i)
+{
+    if (!in[i])
+        return i < r->required ? gr_fail(ctx, GR_ERROR_NULL, r->api, "%s is NULL", r->names[i])
+                               : GR_OK;
+    const gr_status status = check_dtype(r, ctx, in, i);
+    return status == GR_OK ? check_shape(r, ctx, in, i) : status;
+}
+
+/* The context to speak in; NULL with the failed tensor where there is none. */
+static gr_context *context_of(const rules *r, gr_tensor *const *in, gr_tensor **failed)
+{
+    *failed = &gr_null_context.failed;
+    return gr_operands_context(r->api, ARGUMENTS, in, failed);
+}
+
+/* Checks by the rules, brings all to the input's dtype, and applies the loss. name: of the
+   reduction, where it is not known yet. */
 static gr_tensor *run(const rules *r, gr_tensor *const *given, gr_reduction reduction,
                       const char *name)
 {
-    gr_tensor *in[4], *failed = &gr_null_context.failed;
-    gr_context *ctx = gr_operands_context(r->api, 4, given, &failed);
+    gr_tensor *in[ARGUMENTS], *failed;
+    gr_context *ctx = context_of(r, given, &failed);
     if (!ctx)
         return failed;
     if (name && parse_reduction(ctx, r->api, name, r->any_case, &reduction) != GR_OK)
         return &ctx->failed;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < ARGUMENTS; i++)
         if (check_argument(r, ctx, given, i) != GR_OK)
             return &ctx->failed;
-    for (int i = 0; i < 4; i++) {
-        in[i] = given[i] ? gr_cast(given[i], gr_dtype_of(given[0])) : NULL;
+    for (int i = 0; i < ARGUMENTS; i++) {
+        in[i] = given[i] ? gr_cast(given[i], gr_dtype_of(given[INPUT])) : NULL;
         if (in[i] && gr_failed(in[i]))
             return in[i];
     }
-    return r->loss(in[0], &(gr_bce_args){.target = in[1],
-                                         .weight = in[2],
-                                         .pos_weight = in[3],
-                                         .reduction = reduction,
-                                         .strict_target = r->strict_target});
+    return r->loss(in[INPUT], &(gr_bce_args){.target = in[TARGET],
+                                             .weight = in[WEIGHT],
+                                             .pos_weight = in[POS_WEIGHT],
+                                             .reduction = reduction,
+                                             .strict_target = r->strict_target});
 }
 
-/* ---- PyTorch ------------------------------------------------------------------------------------------ */
+/* An object's call without the object. */
+static gr_tensor *no_loss(const rules *r, gr_tensor *input, gr_tensor *target)
+{
+    gr_tensor *in[ARGUMENTS] = {input, target}, *failed;
+    gr_context *ctx = context_of(r, in, &failed);
+    return ctx ? gr_fail_tensor(ctx, GR_ERROR_NULL, r->api, "loss is NULL") : failed;
+}
+
+/* ---- PyTorch --------------------------------------------------------------------------------- */
+
+#define TORCH_LOGITS                                                                               \
+    .names = {"input", "target", "weight", "pos_weight"},                                          \
+    .dtypes = {FLOATS, FLOATS, ANY, NUMBERS}, .same_shape = 2, .required = 2,                      \
+    .loss = gr_bce_with_logits_with
+#define TORCH_BCE                                                                                  \
+    .names = {"input", "target", "weight"}, .dtypes = {FLOATS, FLOATS, ANY}, .same_dtype = 2,      \
+    .same_shape = 2, .required = 2, .strict_target = true, .loss = gr_bce_with
 
 /* The deprecated pair decides if it is there, and then reduction is not even looked at. */
 static gr_tensor *run_torch(const rules *r, gr_tensor *const *in, gr_tristate size_average,
@@ -165,13 +219,14 @@ static gr_tensor *run_torch(const rules *r, gr_tensor *const *in, gr_tristate si
     if (!gr_legacy_reduction(size_average, reduce, &reduction))
         return run(r, in, reduction, name ? name : "mean");
     gr_tensor *failed;
-    if (!gr_usable(r->api, in[0], 0, &failed))
+    gr_context *ctx = context_of(r, in, &failed);
+    if (!ctx)
         return failed;
     char note[128];
     snprintf(note, sizeof note,
              "size_average and reduce args will be deprecated, please use reduction='%s' instead.",
              reduction_name(reduction));
-    gr_note(in[0]->ctx, note);
+    gr_note(ctx, note);
     return run(r, in, reduction, NULL);
 }
 
@@ -181,11 +236,8 @@ gr_tensor *gr_torch_binary_cross_entropy_with_logits(gr_tensor *input, gr_tensor
                                                      gr_tensor *pos_weight)
 {
     static const rules r = {.api = "torch.nn.functional.binary_cross_entropy_with_logits",
-                            .names = {"input", "target", "weight", "pos_weight"},
-                            .dtypes = {FLOATS, FLOATS, ANY, NUMBERS},
-                            .required = {true, true},
-                            .loss = gr_bce_with_logits_with};
-    gr_tensor *in[] = {input, target, weight, pos_weight};
+                            TORCH_LOGITS};
+    gr_tensor *in[ARGUMENTS] = {input, target, weight, pos_weight};
     return run_torch(&r, in, size_average, reduce, reduction);
 }
 
@@ -193,42 +245,42 @@ gr_tensor *gr_torch_binary_cross_entropy(gr_tensor *input, gr_tensor *target, gr
                                          gr_tristate size_average, gr_tristate reduce,
                                          const char *reduction)
 {
-    static const rules r = {.api = "torch.nn.functional.binary_cross_entropy",
-                            .names = {"input", "target", "weight", "pos_weight"},
-                            .dtypes = {FLOATS, FLOATS, ANY, 0},
-                            .equal_dtypes = 2,
-                            .required = {true, true},
-                            .strict_target = true,
-                            .loss = gr_bce_with};
-    gr_tensor *in[] = {input, target, weight, NULL};
+    static const rules r = {.api = "torch.nn.functional.binary_cross_entropy", TORCH_BCE};
+    gr_tensor *in[ARGUMENTS] = {input, target, weight};
     return run_torch(&r, in, size_average, reduce, reduction);
 }
 
 gr_tensor *gr_torch_bce_loss_call(const gr_torch_bce_loss *loss, gr_tensor *input,
                                   gr_tensor *target)
 {
-    return gr_torch_binary_cross_entropy(input, target, loss->weight, loss->size_average,
-                                         loss->reduce, loss->reduction);
+    static const rules r = {.api = "torch.nn.BCELoss", TORCH_BCE};
+    if (!loss)
+        return no_loss(&r, input, target);
+    gr_tensor *in[ARGUMENTS] = {input, target, loss->weight};
+    return run_torch(&r, in, loss->size_average, loss->reduce, loss->reduction);
 }
 
 gr_tensor *gr_torch_bce_with_logits_loss_call(const gr_torch_bce_with_logits_loss *loss,
                                               gr_tensor *input, gr_tensor *target)
 {
-    return gr_torch_binary_cross_entropy_with_logits(input, target, loss->weight,
-                                                     loss->size_average, loss->reduce,
-                                                     loss->reduction, loss->pos_weight);
+    static const rules r = {.api = "torch.nn.BCEWithLogitsLoss", TORCH_LOGITS};
+    if (!loss)
+        return no_loss(&r, input, target);
+    gr_tensor *in[ARGUMENTS] = {input, target, loss->weight, loss->pos_weight};
+    return run_torch(&r, in, loss->size_average, loss->reduce, loss->reduction);
 }
 
-/* ---- MindSpore ------------------------------------------------------------------------------------------ */
+/* ---- MindSpore ------------------------------------------------------------------------------- */
 
-#define MINDSPORE_LOGITS                                                                           \
-    .dtypes = {HALF_OR_SINGLE, HALF_OR_SINGLE, HALF_OR_SINGLE, HALF_OR_SINGLE}, .any_case = true,  \
-    .loss = gr_bce_with_logits_with
+#define MINDSPORE_LOGITS(target)                                                                   \
+    .names = {"logits", target, "weight", "pos_weight"},                                           \
+    .dtypes = {HALF_OR_SINGLE, HALF_OR_SINGLE, HALF_OR_SINGLE, HALF_OR_SINGLE}, .same_shape = 2,   \
+    .any_case = true, .loss = gr_bce_with_logits_with
 
 static gr_tensor *run_mindspore(const rules *r, gr_tensor *input, gr_tensor *target,
                                 gr_tensor *weight, gr_tensor *pos_weight, const char *reduction)
 {
-    gr_tensor *in[] = {input, target, weight, pos_weight};
+    gr_tensor *in[ARGUMENTS] = {input, target, weight, pos_weight};
     return run(r, in, GR_MEAN, reduction ? reduction : "mean");
 }
 
@@ -237,9 +289,8 @@ gr_tensor *gr_mindspore_binary_cross_entropy_with_logits(gr_tensor *logits, gr_t
                                                          const char *reduction)
 {
     static const rules r = {.api = "mindspore.ops.binary_cross_entropy_with_logits",
-                            .names = {"logits", "label", "weight", "pos_weight"},
-                            .required = {true, true},
-                            MINDSPORE_LOGITS};
+                            .required = 2,
+                            MINDSPORE_LOGITS("label")};
     return run_mindspore(&r, logits, label, weight, pos_weight, reduction);
 }
 
@@ -248,30 +299,37 @@ gr_tensor *gr_mindspore_bce_with_logits_loss_call(const gr_mindspore_bce_with_lo
                                                   gr_tensor *weight, gr_tensor *pos_weight)
 {
     static const rules r = {.api = "mindspore.ops.BCEWithLogitsLoss",
-                            .names = {"logits", "label", "weight", "pos_weight"},
-                            .required = {true, true, true, true},
-                            MINDSPORE_LOGITS};
+                            .required = ARGUMENTS,
+                            MINDSPORE_LOGITS("label")};
+    if (!loss)
+        return no_loss(&r, logits, label);
     return run_mindspore(&r, logits, label, weight, pos_weight, loss->reduction);
 }
 
-gr_tensor *gr_mindspore_nn_bce_with_logits_loss_call(const gr_mindspore_nn_bce_with_logits_loss *loss,
-                                                     gr_tensor *logits, gr_tensor *labels)
+gr_tensor *
+gr_mindspore_nn_bce_with_logits_loss_call(const gr_mindspore_nn_bce_with_logits_loss *loss,
+                                          gr_tensor *logits, gr_tensor *labels)
 {
     static const rules r = {.api = "mindspore.nn.BCEWithLogitsLoss",
-                            .names = {"logits", "labels", "weight", "pos_weight"},
-                            .required = {true, true},
-                            MINDSPORE_LOGITS};
+                            .required = 2,
+                            .same_dtype = 2,
+                            MINDSPORE_LOGITS("labels")};
+    if (!loss)
+        return no_loss(&r, logits, labels);
     return run_mindspore(&r, logits, labels, loss->weight, loss->pos_weight, loss->reduction);
 }
 
+/* Its page says of weight both that it broadcasts and that it has the input's shape; its kernels
+   read it without broadcasting, so only the second is safe there, and the rule here. */
 gr_tensor *gr_mint_binary_cross_entropy(gr_tensor *input, gr_tensor *target, gr_tensor *weight,
                                         const char *reduction)
 {
     static const rules r = {.api = "mindspore.mint.nn.functional.binary_cross_entropy",
-                            .names = {"input", "target", "weight", "pos_weight"},
-                            .dtypes = {MINT, MINT, MINT, 0},
-                            .equal_dtypes = 3,
-                            .required = {true, true},
+                            .names = {"input", "target", "weight"},
+                            .dtypes = {HALF_OR_SINGLE, HALF_OR_SINGLE, HALF_OR_SINGLE},
+                            .same_dtype = 3,
+                            .same_shape = 3,
+                            .required = 2,
                             .any_case = true,
                             .loss = gr_bce_with};
     return run_mindspore(&r, input, target, weight, NULL, reduction);
@@ -283,8 +341,9 @@ gr_tensor *gr_mint_binary_cross_entropy_with_logits(gr_tensor *input, gr_tensor 
 {
     static const rules r = {.api = "mindspore.mint.nn.functional.binary_cross_entropy_with_logits",
                             .names = {"input", "target", "weight", "pos_weight"},
-                            .dtypes = {MINT, MINT, MINT, MINT},
-                            .required = {true, true},
+                            .dtypes = {NARROW_FLOATS, NARROW_FLOATS, NARROW_FLOATS, NARROW_FLOATS},
+                            .same_shape = 2,
+                            .required = 2,
                             .any_case = true,
                             .loss = gr_bce_with_logits_with};
     return run_mindspore(&r, input, target, weight, pos_weight, reduction);

@@ -1,0 +1,88 @@
+/* composed.c - what the losses that are compositions of public ops share: checks and both ends.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "losses/composed.h"
+#include <math.h>
+
+/* ---- Checks ------------------------------------------------------------------------------------ */
+
+static gr_status check_operand(const char *op, const gr_loss_operand *first,
+                               const gr_loss_operand *operand)
+{
+    const gr_tensor *x = first->tensor, *y = operand->tensor;
+    const gr_dims shape = gr_shape_of(x), own = gr_shape_of(y);
+    if (gr_dtype_is_float(y->dtype) && y->dtype != x->dtype && !y->weak)
+        return gr_fail(x->ctx, GR_ERROR_DTYPE, op, "%s is %s, the %s %s (gr_cast converts)",
+                       operand->name, gr_dtype_name(y->dtype), first->name, gr_dtype_name(x->dtype));
+    if (operand->kind == GR_SAME_SHAPE && !gr_same_dims(&own, &shape))
+        return gr_fail(x->ctx, GR_ERROR_SHAPE, op, "%s shape %s must be the %s's, %s", operand->name,
+                       gr_dims_text(&own).text, first->name, gr_dims_text(&shape).text);
+    return GR_OK;
+}
+
+static gr_status check_operands(gr_context *ctx, const char *op, int count,
+                                const gr_loss_operand *operands)
+{
+    const gr_tensor *x = operands->tensor;
+    for (int i = 0; i < count; i++)
+        if (!operands[i].tensor && operands[i].kind != GR_OPTIONAL)
+            return gr_fail(ctx, GR_ERROR_NULL, op, "%s is NULL", operands[i].name);
+    if (!gr_dtype_is_float(x->dtype))
+        return gr_fail(ctx, GR_ERROR_DTYPE, op, "the %s is %s, not a float", operands->name,
+                       gr_dtype_name(x->dtype));
+    gr_status status = GR_OK;
+    for (int i = 1; i < count && status == GR_OK; i++)
+        status = operands[i].tensor ? check_operand(op, operands, operands + i) : GR_OK;
+    return status;
+}
+
+bool gr_loss_operands(const char *op, int count, const gr_loss_operand *operands, gr_tensor **failed)
+{
+    gr_tensor *in[GR_MAX_ARITY];
+    for (int i = 0; i < count; i++)
+        in[i] = operands[i].tensor;
+    gr_context *ctx = gr_operands_context(op, count, in, failed);
+    if (!ctx)
+        return false;
+    *failed = &ctx->failed;
+    return check_operands(ctx, op, count, operands) == GR_OK;
+}
+
+bool gr_loss_number(gr_context *ctx, const char *op, const char *name, double value, double standard,
+                    bool positive, double *number)
+{
+    *number = value == 0 ? standard : value;
+    if (isfinite(*number) && (!positive || *number > 0))
+        return true;
+    gr_fail(ctx, GR_ERROR_ARGUMENT, op, "%s %g is not a finite number%s", name, value,
+            positive ? " above 0" : "");
+    return false;
+}
+
+gr_dims gr_loss_position(const gr_dims *shape, int64_t i)
+{
+    gr_dims position = *shape;
+    for (int axis = shape->count - 1; axis >= 0; i /= shape->at[axis--])
+        position.at[axis] = i % shape->at[axis];
+    return position;
+}
+
+/* ---- Both ends ----------------------------------------------------------------------------------- */
+
+gr_tensor *gr_loss_wide(gr_tensor *x) { return gr_cast(x, gr_ktype_dtype(gr_ktype(x->dtype))); }
+
+gr_tensor *gr_loss_target(gr_tensor *target, const gr_tensor *x)
+{
+    return gr_cast(target, gr_ktype_dtype(gr_ktype(x->dtype)));
+}
+
+gr_tensor *gr_loss_done(gr_tensor *losses, gr_reduction reduction, const gr_tensor *x)
+{
+    return gr_cast(gr_reduce_losses(losses, reduction), x->dtype);
+}
+
+gr_tensor *gr_loss_sum_along(gr_tensor *x, int axis)
+{
+    return gr_sum_with(&(gr_reduce_args){.x = x, .axes = gr_axes(axis)});
+}

@@ -1,0 +1,159 @@
+/* margin.c - losses that ask for a distance between what belongs together and what does not.
+ *
+ * A part that is cut off at 0 has the gradient 0 there, the kink included.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "losses/composed.h"
+#include <math.h>
+
+static gr_tensor *number(gr_tensor *like, double value) { return gr_scalar_like(like, value); }
+static gr_tensor *where_else_0(gr_tensor *condition, gr_tensor *a)
+{
+    return gr_where(condition, a, number(a, 0));
+}
+
+/* x where y is not -1, plus max(0, margin - x) where y is not 1 */
+gr_tensor *gr_hinge_embedding_with(gr_tensor *input, const gr_hinge_embedding_args *args)
+{
+    static const char op[] = "hinge_embedding";
+    const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
+                                        {.name = "target", .tensor = args->target}};
+    gr_tensor *failed;
+    double margin;
+    if (!gr_loss_operands(op, 2, operands, &failed) ||
+        gr_check_reduction(input->ctx, op, args->reduction) != GR_OK ||
+        !gr_loss_number(input->ctx, op, "margin", args->margin, 1, false, &margin))
+        return failed;
+    gr_tensor *x = gr_loss_wide(input), *y = gr_loss_target(args->target, input);
+    gr_tensor *near = where_else_0(gr_not_equal(y, number(y, -1)), x);
+    gr_tensor *far = gr_relu(gr_sub(number(x, margin), x));
+    gr_tensor *losses = gr_add(near, where_else_0(gr_not_equal(y, number(y, 1)), far));
+    return gr_loss_done(losses, args->reduction, input);
+}
+
+/* log(1 + e^(-y x)) = softplus(-y x) */
+gr_tensor *gr_soft_margin_with(gr_tensor *input, const gr_loss_args *args)
+{
+    const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
+                                        {.name = "target", .tensor = args->target}};
+    gr_tensor *failed;
+    if (!gr_loss_operands("soft_margin", 2, operands, &failed) ||
+        gr_check_reduction(input->ctx, "soft_margin", args->reduction) != GR_OK)
+        return failed;
+    gr_tensor *x = gr_loss_wide(input), *y = gr_loss_target(args->target, input);
+    return gr_loss_done(gr_softplus(gr_mul(gr_neg(y), x)), args->reduction, input);
+}
+
+/* The mean over the last axis, the classes, of binary cross entropy with logits */
+gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *input, const gr_multilabel_soft_margin_args *args)
+{
+    static const char op[] = "multilabel_soft_margin";
+    gr_tensor *weight = args->weight, *failed;
+    const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
+                                        {.name = "target", .tensor = args->target},
+                                        {"weight", weight, GR_OPTIONAL}};
+    if (!gr_loss_operands(op, 3, operands, &failed) ||
+        gr_check_reduction(input->ctx, op, args->reduction) != GR_OK)
+        return failed;
+    const gr_dims shape = gr_shape_of(input);
+    if (input->ndim == 0)
+        return gr_fail_tensor(input->ctx, GR_ERROR_SHAPE, op, "an input of shape [] has no classes");
+    if (weight && (weight->ndim > input->ndim || !gr_broadcasts_to(weight, &shape)))
+        return gr_fail_tensor(input->ctx, GR_ERROR_BROADCAST, op,
+                              "weight shape %s does not broadcast to the input's, %s",
+                              gr_shape_text(weight).text, gr_dims_text(&shape).text);
+    const gr_bce_args bce = {.target = gr_loss_target(args->target, input),
+                             .weight = weight ? gr_loss_target(weight, input) : NULL,
+                             .reduction = GR_NONE};
+    gr_tensor *each = gr_bce_with_logits_with(gr_loss_wide(input), &bce);
+    each = gr_mean_with(&(gr_reduce_args){.x = each, .axes = gr_axes(-1)});
+    return gr_loss_done(each, args->reduction, input);
+}
+
+/* The cosine of the angle between rows, a b / sqrt((a a + 1e-12) (b b + 1e-12)); the root is taken of
+   each, so that the product of two squares cannot overflow. */
+static gr_tensor *cosine(gr_tensor *a, gr_tensor *b)
+{
+    gr_tensor *least = number(a, 1e-12);
+    gr_tensor *length_a = gr_sqrt(gr_add(gr_loss_sum_along(gr_square(a), -1), least));
+    gr_tensor *length_b = gr_sqrt(gr_add(gr_loss_sum_along(gr_square(b), -1), least));
+    return gr_div(gr_loss_sum_along(gr_mul(a, b), -1), gr_mul(length_a, length_b));
+}
+
+/* The first operand's rows: [D], or [N,D]; rows: its shape without the last axis. */
+static bool check_rows(const char *op, const char *name, const gr_tensor *x, gr_dims *rows)
+{
+    *rows = gr_shape_of(x);
+    rows->count--;
+    if (x->ndim == 1 || x->ndim == 2)
+        return true;
+    gr_fail(x->ctx, GR_ERROR_SHAPE, op, "%s shape %s must be [D] or [N,D]", name,
+            gr_shape_text(x).text);
+    return false;
+}
+
+/* 1 - cos where y is 1; max(0, cos - margin) where it is -1; else 0 */
+gr_tensor *gr_cosine_embedding_with(gr_tensor *input, const gr_cosine_embedding_args *args)
+{
+    static const char op[] = "cosine_embedding";
+    const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
+                                        {.name = "other", .tensor = args->other},
+                                        {"target", args->target, GR_OWN_SHAPE}};
+    gr_tensor *failed;
+    gr_dims rows;
+    double margin;
+    if (!gr_loss_operands(op, 3, operands, &failed) || !check_rows(op, "input", input, &rows) ||
+        gr_check_reduction(input->ctx, op, args->reduction) != GR_OK ||
+        !gr_loss_number(input->ctx, op, "margin", args->margin, 0, false, &margin))
+        return failed;
+    const gr_dims own = gr_shape_of(args->target);
+    if (!gr_same_dims(&own, &rows))
+        return gr_fail_tensor(input->ctx, GR_ERROR_SHAPE, op,
+                              "target shape %s must be %s, one a row of the input's %s",
+                              gr_dims_text(&own).text, gr_dims_text(&rows).text,
+                              gr_shape_text(input).text);
+    gr_tensor *cos = cosine(gr_loss_wide(input), gr_loss_wide(args->other));
+    gr_tensor *y = gr_loss_target(args->target, input);
+    gr_tensor *near = gr_sub(number(cos, 1), cos), *far = gr_relu(gr_sub(cos, number(cos, margin)));
+    gr_tensor *losses = gr_add(where_else_0(gr_equal(y, number(y, 1)), near),
+                               where_else_0(gr_equal(y, number(y, -1)), far));
+    return gr_loss_done(losses, args->reduction, input);
+}
+
+/* The p-norm of the rows of a - b + eps. Where it is 0 its gradient is 0: the root is taken of 1. */
+static gr_tensor *distance(gr_tensor *a, gr_tensor *b, double p, double eps)
+{
+    gr_tensor *d = gr_add(gr_sub(a, b), number(a, eps));
+    if (p == 1)
+        return gr_loss_sum_along(gr_abs(d), -1);
+    gr_tensor *powers = p == 2 ? gr_square(d) : gr_pow(gr_abs(d), p);
+    gr_tensor *sum = gr_loss_sum_along(powers, -1), *zero = number(sum, 0);
+    gr_tensor *none = gr_equal(sum, zero), *safe = gr_where(none, number(sum, 1), sum);
+    return gr_where(none, zero, p == 2 ? gr_sqrt(safe) : gr_pow(safe, 1 / p));
+}
+
+/* max(0, margin + |a - p| - |a - n|); swap: the negative's distance is the smaller of those to a and p */
+gr_tensor *gr_triplet_margin_with(gr_tensor *anchor, const gr_triplet_margin_args *args)
+{
+    static const char op[] = "triplet_margin";
+    const gr_loss_operand operands[] = {{.name = "anchor", .tensor = anchor},
+                                        {.name = "positive", .tensor = args->positive},
+                                        {.name = "negative", .tensor = args->negative}};
+    gr_tensor *failed;
+    gr_dims rows;
+    double margin, p, eps;
+    if (!gr_loss_operands(op, 3, operands, &failed) || !check_rows(op, "anchor", anchor, &rows) ||
+        gr_check_reduction(anchor->ctx, op, args->reduction) != GR_OK ||
+        !gr_loss_number(anchor->ctx, op, "margin", args->margin, 1, true, &margin) ||
+        !gr_loss_number(anchor->ctx, op, "p", args->p, 2, true, &p) ||
+        !gr_loss_number(anchor->ctx, op, "eps", args->eps, 1e-6, true, &eps))
+        return failed;
+    gr_tensor *a = gr_loss_wide(anchor), *positive = gr_loss_target(args->positive, anchor);
+    gr_tensor *negative = gr_loss_target(args->negative, anchor);
+    gr_tensor *near = distance(a, positive, p, eps), *far = distance(a, negative, p, eps);
+    if (args->swap)
+        far = gr_minimum(far, distance(positive, negative, p, eps));
+    gr_tensor *losses = gr_relu(gr_add(number(near, margin), gr_sub(near, far)));
+    return gr_loss_done(losses, args->reduction, anchor);
+}
