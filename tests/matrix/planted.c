@@ -1,0 +1,30 @@
+/* planted.c - one fault for each thing that a sanitizer looks for. The test of the first passes all the
+ * same: so the matrix looks for reports, and not only at what Criterion says.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <criterion/criterion.h>
+#include <limits.h>
+#include <stdlib.h>
+
+static volatile int one = 1;
+static char *volatile memory;
+
+Test(planted, leak)
+{
+    memory = malloc(100);
+    memory = NULL;
+}
+
+Test(planted, overflow)
+{
+    memory = malloc(100);
+    memory[99 + one] = 1;
+    free(memory);
+}
+
+Test(planted, undefined)
+{
+    one = INT_MAX;
+    one++;
+}
