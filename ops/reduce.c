@@ -37,7 +37,7 @@ static void sum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 static void mean_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     const reduce_call *args = n->args;
-    sum_vjp(n, gr_div(g, gr_scalar_like(g, args->divisor)), dx);
+    sum_vjp(n, gr_div(g, gr_scalar(g->ctx, args->divisor)), dx);
 }
 
 static const gr_op sum_op = {.name = "sum",

@@ -121,7 +121,7 @@ static void pow_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     if (exponent == 0)
         dx[0] = gr_zeros_like(n->in[0]); /* and not 0 * inf at x = 0 */
     else
-        dx[0] = gr_mul(g, gr_mul(gr_scalar_like(g, exponent), gr_pow(n->in[0], exponent - 1)));
+        dx[0] = gr_mul(g, gr_mul(gr_scalar(g->ctx, exponent), gr_pow(n->in[0], exponent - 1)));
 }
 static const gr_row pow_row = {{.name = "pow",
                                 .arity = 1,
