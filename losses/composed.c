@@ -5,7 +5,7 @@
 #include "losses/composed.h"
 #include <math.h>
 
-/* ---- Checks ------------------------------------------------------------------------------------ */
+/* ---- Checks ---------------------------------------------------------------------------------- */
 
 static gr_status check_operand(const char *op, const gr_loss_operand *first,
                                const gr_loss_operand *operand)
@@ -14,10 +14,12 @@ static gr_status check_operand(const char *op, const gr_loss_operand *first,
     const gr_dims shape = gr_shape_of(x), own = gr_shape_of(y);
     if (gr_dtype_is_float(y->dtype) && y->dtype != x->dtype && !y->weak)
         return gr_fail(x->ctx, GR_ERROR_DTYPE, op, "%s is %s, the %s %s (gr_cast converts)",
-                       operand->name, gr_dtype_name(y->dtype), first->name, gr_dtype_name(x->dtype));
+                       operand->name, gr_dtype_name(y->dtype), first->name,
+                       gr_dtype_name(x->dtype));
     if (operand->kind == GR_SAME_SHAPE && !gr_same_dims(&own, &shape))
-        return gr_fail(x->ctx, GR_ERROR_SHAPE, op, "%s shape %s must be the %s's, %s", operand->name,
-                       gr_dims_text(&own).text, first->name, gr_dims_text(&shape).text);
+        return gr_fail(x->ctx, GR_ERROR_SHAPE, op, "%s shape %s must be the %s's, %s",
+                       operand->name, gr_dims_text(&own).text, first->name,
+                       gr_dims_text(&shape).text);
     return GR_OK;
 }
 
@@ -37,9 +39,10 @@ static gr_status check_operands(gr_context *ctx, const char *op, int count,
     return status;
 }
 
-bool gr_loss_operands(const char *op, int count, const gr_loss_operand *operands, gr_tensor **failed)
+bool gr_loss_operands(const char *op, int count, const gr_loss_operand *operands,
+                      gr_tensor **failed)
 {
-    gr_tensor *in[GR_MAX_ARITY];
+    gr_tensor *in[GR_MAX_ARITY] = {0};
     for (int i = 0; i < count; i++)
         in[i] = operands[i].tensor;
     gr_context *ctx = gr_operands_context(op, count, in, failed);
@@ -49,8 +52,8 @@ bool gr_loss_operands(const char *op, int count, const gr_loss_operand *operands
     return check_operands(ctx, op, count, operands) == GR_OK;
 }
 
-bool gr_loss_number(gr_context *ctx, const char *op, const char *name, double value, double standard,
-                    bool positive, double *number)
+bool gr_loss_number(gr_context *ctx, const char *op, const char *name, double value,
+                    double standard, bool positive, double *number)
 {
     *number = value == 0 ? standard : value;
     if (isfinite(*number) && (!positive || *number > 0))
@@ -68,13 +71,24 @@ gr_dims gr_loss_position(const gr_dims *shape, int64_t i)
     return position;
 }
 
-/* ---- Both ends ----------------------------------------------------------------------------------- */
+/* ---- Both ends ------------------------------------------------------------------------------- */
 
-gr_tensor *gr_loss_wide(gr_tensor *x) { return gr_cast(x, gr_ktype_dtype(gr_ktype(x->dtype))); }
-
-gr_tensor *gr_loss_target(gr_tensor *target, const gr_tensor *x)
+gr_tensor *gr_loss_wide(gr_tensor *operand, const gr_tensor *x)
 {
-    return gr_cast(target, gr_ktype_dtype(gr_ktype(x->dtype)));
+    return gr_cast(operand, gr_ktype_dtype(gr_ktype(x->dtype)));
+}
+
+bool gr_loss_ready(const char *op, gr_tensor *input, gr_tensor *target, gr_reduction reduction,
+                   gr_tensor **x, gr_tensor **y)
+{
+    const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
+                                        {.name = "target", .tensor = target}};
+    if (!gr_loss_operands(op, 2, operands, x) ||
+        gr_check_reduction(input->ctx, op, reduction) != GR_OK)
+        return false;
+    *x = gr_loss_wide(input, input);
+    *y = gr_loss_wide(target, input);
+    return true;
 }
 
 gr_tensor *gr_loss_done(gr_tensor *losses, gr_reduction reduction, const gr_tensor *x)

@@ -21,18 +21,24 @@ typedef struct gr_loss_operand {
 
 /* Whether the operands are there, of one context, and fit in dtype and shape. If not, the reason is
    raised, and *failed is the tensor to return. */
-bool gr_loss_operands(const char *op, int count, const gr_loss_operand *operands, gr_tensor **failed);
+bool gr_loss_operands(const char *op, int count, const gr_loss_operand *operands,
+                      gr_tensor **failed);
 
-/* value, or `standard` where it is 0; raises ARGUMENT unless it is finite, and above 0 if `positive`. */
-bool gr_loss_number(gr_context *ctx, const char *op, const char *name, double value, double standard,
-                    bool positive, double *number);
+/* value, or `standard` where it is 0; raises ARGUMENT unless it is finite, and above 0 if
+ * `positive`. */
+bool gr_loss_number(gr_context *ctx, const char *op, const char *name, double value,
+                    double standard, bool positive, double *number);
 
 /* The coordinates of the i-th element of a shape, row-major. */
 gr_dims gr_loss_position(const gr_dims *shape, int64_t i);
 
-/* x in the dtype in which x's kind is computed, f32 for halves; a target of any dtype likewise. */
-gr_tensor *gr_loss_wide(gr_tensor *x);
-gr_tensor *gr_loss_target(gr_tensor *target, const gr_tensor *x);
+/* An operand in the dtype in which an input x is computed with: x's own, f32 for halves. */
+gr_tensor *gr_loss_wide(gr_tensor *operand, const gr_tensor *x);
+
+/* For input and target of one shape and no more: the checks, and both in that dtype. If something
+   does not fit, false, and *x is the tensor to return. */
+bool gr_loss_ready(const char *op, gr_tensor *input, gr_tensor *target, gr_reduction reduction,
+                   gr_tensor **x, gr_tensor **y);
 
 /* The elements' losses reduced, and rounded once to x's dtype. */
 gr_tensor *gr_loss_done(gr_tensor *losses, gr_reduction reduction, const gr_tensor *x);

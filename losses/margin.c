@@ -16,16 +16,13 @@ static gr_tensor *where_else_0(gr_tensor *condition, gr_tensor *a)
 /* x where y is not -1, plus max(0, margin - x) where y is not 1 */
 gr_tensor *gr_hinge_embedding_with(gr_tensor *input, const gr_hinge_embedding_args *args)
 {
-    static const char op[] = "hinge_embedding";
-    const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
-                                        {.name = "target", .tensor = args->target}};
-    gr_tensor *failed;
+    args = args ? args : &(const gr_hinge_embedding_args){0};
+    gr_tensor *x, *y;
     double margin;
-    if (!gr_loss_operands(op, 2, operands, &failed) ||
-        gr_check_reduction(input->ctx, op, args->reduction) != GR_OK ||
-        !gr_loss_number(input->ctx, op, "margin", args->margin, 1, false, &margin))
-        return failed;
-    gr_tensor *x = gr_loss_wide(input), *y = gr_loss_target(args->target, input);
+    if (!gr_loss_ready("hinge_embedding", input, args->target, args->reduction, &x, &y))
+        return x;
+    if (!gr_loss_number(input->ctx, "hinge_embedding", "margin", args->margin, 1, false, &margin))
+        return &input->ctx->failed;
     gr_tensor *near = where_else_0(gr_not_equal(y, number(y, -1)), x);
     gr_tensor *far = gr_relu(gr_sub(number(x, margin), x));
     gr_tensor *losses = gr_add(near, where_else_0(gr_not_equal(y, number(y, 1)), far));
@@ -35,19 +32,18 @@ gr_tensor *gr_hinge_embedding_with(gr_tensor *input, const gr_hinge_embedding_ar
 /* log(1 + e^(-y x)) = softplus(-y x) */
 gr_tensor *gr_soft_margin_with(gr_tensor *input, const gr_loss_args *args)
 {
-    const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
-                                        {.name = "target", .tensor = args->target}};
-    gr_tensor *failed;
-    if (!gr_loss_operands("soft_margin", 2, operands, &failed) ||
-        gr_check_reduction(input->ctx, "soft_margin", args->reduction) != GR_OK)
-        return failed;
-    gr_tensor *x = gr_loss_wide(input), *y = gr_loss_target(args->target, input);
+    args = args ? args : &(const gr_loss_args){0};
+    gr_tensor *x, *y;
+    if (!gr_loss_ready("soft_margin", input, args->target, args->reduction, &x, &y))
+        return x;
     return gr_loss_done(gr_softplus(gr_mul(gr_neg(y), x)), args->reduction, input);
 }
 
 /* The mean over the last axis, the classes, of binary cross entropy with logits */
-gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *input, const gr_multilabel_soft_margin_args *args)
+gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *input,
+                                          const gr_multilabel_soft_margin_args *args)
 {
+    args = args ? args : &(const gr_multilabel_soft_margin_args){0};
     static const char op[] = "multilabel_soft_margin";
     gr_tensor *weight = args->weight, *failed;
     const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
@@ -58,21 +54,22 @@ gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *input, const gr_multilabel_
         return failed;
     const gr_dims shape = gr_shape_of(input);
     if (input->ndim == 0)
-        return gr_fail_tensor(input->ctx, GR_ERROR_SHAPE, op, "an input of shape [] has no classes");
+        return gr_fail_tensor(input->ctx, GR_ERROR_SHAPE, op,
+                              "an input of shape [] has no classes");
     if (weight && (weight->ndim > input->ndim || !gr_broadcasts_to(weight, &shape)))
         return gr_fail_tensor(input->ctx, GR_ERROR_BROADCAST, op,
                               "weight shape %s does not broadcast to the input's, %s",
                               gr_shape_text(weight).text, gr_dims_text(&shape).text);
-    const gr_bce_args bce = {.target = gr_loss_target(args->target, input),
-                             .weight = weight ? gr_loss_target(weight, input) : NULL,
+    const gr_bce_args bce = {.target = gr_loss_wide(args->target, input),
+                             .weight = weight ? gr_loss_wide(weight, input) : NULL,
                              .reduction = GR_NONE};
-    gr_tensor *each = gr_bce_with_logits_with(gr_loss_wide(input), &bce);
+    gr_tensor *each = gr_bce_with_logits_with(gr_loss_wide(input, input), &bce);
     each = gr_mean_with(&(gr_reduce_args){.x = each, .axes = gr_axes(-1)});
     return gr_loss_done(each, args->reduction, input);
 }
 
-/* The cosine of the angle between rows, a b / sqrt((a a + 1e-12) (b b + 1e-12)); the root is taken of
-   each, so that the product of two squares cannot overflow. */
+/* The cosine of the angle between rows, a b / sqrt((a a + 1e-12) (b b + 1e-12)); the root is taken
+   of each, so that the product of two squares cannot overflow. */
 static gr_tensor *cosine(gr_tensor *a, gr_tensor *b)
 {
     gr_tensor *least = number(a, 1e-12);
@@ -96,6 +93,7 @@ static bool check_rows(const char *op, const char *name, const gr_tensor *x, gr_
 /* 1 - cos where y is 1; max(0, cos - margin) where it is -1; else 0 */
 gr_tensor *gr_cosine_embedding_with(gr_tensor *input, const gr_cosine_embedding_args *args)
 {
+    args = args ? args : &(const gr_cosine_embedding_args){0};
     static const char op[] = "cosine_embedding";
     const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
                                         {.name = "other", .tensor = args->other},
@@ -113,15 +111,16 @@ gr_tensor *gr_cosine_embedding_with(gr_tensor *input, const gr_cosine_embedding_
                               "target shape %s must be %s, one a row of the input's %s",
                               gr_dims_text(&own).text, gr_dims_text(&rows).text,
                               gr_shape_text(input).text);
-    gr_tensor *cos = cosine(gr_loss_wide(input), gr_loss_wide(args->other));
-    gr_tensor *y = gr_loss_target(args->target, input);
+    gr_tensor *cos = cosine(gr_loss_wide(input, input), gr_loss_wide(args->other, input));
+    gr_tensor *y = gr_loss_wide(args->target, input);
     gr_tensor *near = gr_sub(number(cos, 1), cos), *far = gr_relu(gr_sub(cos, number(cos, margin)));
     gr_tensor *losses = gr_add(where_else_0(gr_equal(y, number(y, 1)), near),
                                where_else_0(gr_equal(y, number(y, -1)), far));
     return gr_loss_done(losses, args->reduction, input);
 }
 
-/* The p-norm of the rows of a - b + eps. Where it is 0 its gradient is 0: the root is taken of 1. */
+/* The p-norm of the rows of a - b + eps. Where it is 0 its gradient is 0: the root is taken of 1.
+ */
 static gr_tensor *distance(gr_tensor *a, gr_tensor *b, double p, double eps)
 {
     gr_tensor *d = gr_add(gr_sub(a, b), number(a, eps));
@@ -133,9 +132,11 @@ static gr_tensor *distance(gr_tensor *a, gr_tensor *b, double p, double eps)
     return gr_where(none, zero, p == 2 ? gr_sqrt(safe) : gr_pow(safe, 1 / p));
 }
 
-/* max(0, margin + |a - p| - |a - n|); swap: the negative's distance is the smaller of those to a and p */
+/* max(0, margin + |a - p| - |a - n|); swap: the negative's distance is the smaller of those to a
+ * and p */
 gr_tensor *gr_triplet_margin_with(gr_tensor *anchor, const gr_triplet_margin_args *args)
 {
+    args = args ? args : &(const gr_triplet_margin_args){0};
     static const char op[] = "triplet_margin";
     const gr_loss_operand operands[] = {{.name = "anchor", .tensor = anchor},
                                         {.name = "positive", .tensor = args->positive},
@@ -149,8 +150,8 @@ gr_tensor *gr_triplet_margin_with(gr_tensor *anchor, const gr_triplet_margin_arg
         !gr_loss_number(anchor->ctx, op, "p", args->p, 2, true, &p) ||
         !gr_loss_number(anchor->ctx, op, "eps", args->eps, 1e-6, true, &eps))
         return failed;
-    gr_tensor *a = gr_loss_wide(anchor), *positive = gr_loss_target(args->positive, anchor);
-    gr_tensor *negative = gr_loss_target(args->negative, anchor);
+    gr_tensor *a = gr_loss_wide(anchor, anchor), *positive = gr_loss_wide(args->positive, anchor);
+    gr_tensor *negative = gr_loss_wide(args->negative, anchor);
     gr_tensor *near = distance(a, positive, p, eps), *far = distance(a, negative, p, eps);
     if (args->swap)
         far = gr_minimum(far, distance(positive, negative, p, eps));

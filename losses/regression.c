@@ -10,28 +10,14 @@
 
 static gr_tensor *number(gr_tensor *like, double value) { return gr_scalar_like(like, value); }
 
-/* Input and target of one shape, and the reduction; then both as they are computed with. */
-static bool ready(const char *op, gr_tensor *input, gr_tensor *target, gr_reduction reduction,
-                  gr_tensor **x, gr_tensor **y)
-{
-    const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
-                                        {.name = "target", .tensor = target}};
-    if (!gr_loss_operands(op, 2, operands, x))
-        return false;
-    if (gr_check_reduction(input->ctx, op, reduction) != GR_OK)
-        return false;
-    *x = gr_loss_wide(input);
-    *y = gr_loss_target(target, input);
-    return true;
-}
-
-/* ---- Distances ------------------------------------------------------------------------------------ */
+/* ---- Distances ------------------------------------------------------------------------------- */
 
 /* d^2 */
 gr_tensor *gr_mse_with(gr_tensor *input, const gr_loss_args *args)
 {
+    args = args ? args : &(const gr_loss_args){0};
     gr_tensor *x, *y;
-    if (!ready("mse", input, args->target, args->reduction, &x, &y))
+    if (!gr_loss_ready("mse", input, args->target, args->reduction, &x, &y))
         return x;
     return gr_loss_done(gr_square(gr_sub(x, y)), args->reduction, input);
 }
@@ -39,8 +25,9 @@ gr_tensor *gr_mse_with(gr_tensor *input, const gr_loss_args *args)
 /* |d| */
 gr_tensor *gr_l1_with(gr_tensor *input, const gr_loss_args *args)
 {
+    args = args ? args : &(const gr_loss_args){0};
     gr_tensor *x, *y;
-    if (!ready("l1", input, args->target, args->reduction, &x, &y))
+    if (!gr_loss_ready("l1", input, args->target, args->reduction, &x, &y))
         return x;
     return gr_loss_done(gr_abs(gr_sub(x, y)), args->reduction, input);
 }
@@ -56,27 +43,31 @@ static gr_tensor *huber(gr_tensor *x, gr_tensor *y, double delta)
 
 gr_tensor *gr_huber_with(gr_tensor *input, const gr_huber_args *args)
 {
+    args = args ? args : &(const gr_huber_args){0};
     gr_tensor *x, *y;
     double delta;
-    if (!ready("huber", input, args->target, args->reduction, &x, &y) ||
-        !gr_loss_number(input->ctx, "huber", "delta", args->delta, 1, true, &delta))
-        return gr_failed(x) ? x : &x->ctx->failed;
+    if (!gr_loss_ready("huber", input, args->target, args->reduction, &x, &y))
+        return x;
+    if (!gr_loss_number(input->ctx, "huber", "delta", args->delta, 1, true, &delta))
+        return &input->ctx->failed;
     return gr_loss_done(huber(x, y, delta), args->reduction, input);
 }
 
 /* Huber's with delta = beta, over beta */
 gr_tensor *gr_smooth_l1_with(gr_tensor *input, const gr_smooth_l1_args *args)
 {
+    args = args ? args : &(const gr_smooth_l1_args){0};
     gr_tensor *x, *y;
     double beta;
-    if (!ready("smooth_l1", input, args->target, args->reduction, &x, &y) ||
-        !gr_loss_number(input->ctx, "smooth_l1", "beta", args->beta, 1, true, &beta))
-        return gr_failed(x) ? x : &x->ctx->failed;
+    if (!gr_loss_ready("smooth_l1", input, args->target, args->reduction, &x, &y))
+        return x;
+    if (!gr_loss_number(input->ctx, "smooth_l1", "beta", args->beta, 1, true, &beta))
+        return &input->ctx->failed;
     gr_tensor *losses = gr_div(huber(x, y, beta), number(x, beta));
     return gr_loss_done(losses, args->reduction, input);
 }
 
-/* ---- Likelihoods and divergences ------------------------------------------------------------------- */
+/* ---- Likelihoods and divergences ------------------------------------------------------------- */
 
 /* y (log y - x), or e^y (y - x) of a log_target y. 0 log 0 is 0, with gradient 0. */
 static gr_tensor *kl_div(gr_tensor *x, gr_tensor *y, bool log_target)
@@ -90,8 +81,9 @@ static gr_tensor *kl_div(gr_tensor *x, gr_tensor *y, bool log_target)
 
 gr_tensor *gr_kl_div_with(gr_tensor *input, const gr_kl_div_args *args)
 {
+    args = args ? args : &(const gr_kl_div_args){0};
     gr_tensor *x, *y;
-    if (!ready("kl_div", input, args->target, args->reduction, &x, &y))
+    if (!gr_loss_ready("kl_div", input, args->target, args->reduction, &x, &y))
         return x;
     if (!args->batch_mean)
         return gr_loss_done(kl_div(x, y, args->log_target), args->reduction, input);
@@ -106,8 +98,8 @@ gr_tensor *gr_kl_div_with(gr_tensor *input, const gr_kl_div_args *args)
     return gr_loss_done(sum, GR_NONE, input);
 }
 
-/* y log y - y + log(2 pi y)/2 where y > 1, else 0: Stirling's approximation of log y!, whose part that
-   is not chosen is computed for y = 1, so that no log 0 gets into a gradient. */
+/* y log y - y + log(2 pi y)/2 where y > 1, else 0: Stirling's approximation of log y!, whose part
+   that is not chosen is computed for y = 1, so that no log 0 gets into a gradient. */
 static gr_tensor *stirling(gr_tensor *y)
 {
     gr_tensor *one = number(y, 1), *small = gr_less_equal(y, one);
@@ -119,11 +111,13 @@ static gr_tensor *stirling(gr_tensor *y)
 /* e^x - y x of a log of a rate; x - y log(x + eps) of a rate */
 gr_tensor *gr_poisson_nll_with(gr_tensor *input, const gr_poisson_nll_args *args)
 {
+    args = args ? args : &(const gr_poisson_nll_args){0};
     gr_tensor *x, *y;
     double eps;
-    if (!ready("poisson_nll", input, args->target, args->reduction, &x, &y) ||
-        !gr_loss_number(input->ctx, "poisson_nll", "eps", args->eps, 1e-8, true, &eps))
-        return gr_failed(x) ? x : &x->ctx->failed;
+    if (!gr_loss_ready("poisson_nll", input, args->target, args->reduction, &x, &y))
+        return x;
+    if (!gr_loss_number(input->ctx, "poisson_nll", "eps", args->eps, 1e-8, true, &eps))
+        return &input->ctx->failed;
     gr_tensor *losses;
     if (args->rate_input)
         losses = gr_sub(x, gr_mul(y, gr_log(gr_add(x, number(x, eps)))));
@@ -174,9 +168,10 @@ static gr_tensor *spread_variance(const gr_tensor *x, gr_tensor *variance)
     return NULL;
 }
 
-/* (log v + d^2 / v) / 2, + log(2 pi)/2 where full; v = max(variance, eps), where the gradient does not
-   see the cut: below eps it is eps + (variance - its own value). */
-static gr_tensor *gaussian_nll(gr_tensor *x, gr_tensor *y, gr_tensor *variance, double eps, bool full)
+/* (log v + d^2 / v) / 2, + log(2 pi)/2 where full; v = max(variance, eps), where the gradient does
+   not see the cut: below eps it is eps + (variance - its own value). */
+static gr_tensor *gaussian_nll(gr_tensor *x, gr_tensor *y, gr_tensor *variance, double eps,
+                               bool full)
 {
     gr_tensor *least = number(variance, eps);
     gr_tensor *cut = gr_add(least, gr_sub(variance, gr_detach(variance)));
@@ -188,6 +183,7 @@ static gr_tensor *gaussian_nll(gr_tensor *x, gr_tensor *y, gr_tensor *variance, 
 
 gr_tensor *gr_gaussian_nll_with(gr_tensor *input, const gr_gaussian_nll_args *args)
 {
+    args = args ? args : &(const gr_gaussian_nll_args){0};
     static const char op[] = "gaussian_nll";
     const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
                                         {.name = "target", .tensor = args->target},
@@ -201,7 +197,7 @@ gr_tensor *gr_gaussian_nll_with(gr_tensor *input, const gr_gaussian_nll_args *ar
         !gr_loss_number(input->ctx, op, "eps", args->eps, 1e-6, true, &eps) ||
         check_variance(args->variance) != GR_OK)
         return failed;
-    gr_tensor *x = gr_loss_wide(input), *y = gr_loss_target(args->target, input);
-    gr_tensor *losses = gaussian_nll(x, y, gr_loss_target(variance, input), eps, args->full);
+    gr_tensor *x = gr_loss_wide(input, input), *y = gr_loss_wide(args->target, input);
+    gr_tensor *losses = gaussian_nll(x, y, gr_loss_wide(variance, input), eps, args->full);
     return gr_loss_done(losses, args->reduction, input);
 }

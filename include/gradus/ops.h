@@ -83,7 +83,20 @@ GR_API gr_tensor *gr_mean_with(const gr_reduce_args *args);
 /* x summed to a shape that broadcasts to x's: the gradient of gr_expand. Fails with BROADCAST. */
 GR_API gr_tensor *gr_sum_to(gr_tensor *x, gr_dims shape);
 
-/* ---- Matrix product --------------------------------------------------------------------------- */
+/* ---- Softmax ------------------------------------------------------------------------------------ */
+
+/* Along an axis (below 0: from the end), shifted by the row's largest element m, which counts as a
+   constant: no exponential overflows. An element that is -inf has softmax 0 and no influence; a row
+   of nothing but -inf, or with inf or NaN in it, is NaN. x: any float dtype and shape, halves
+   computed in f32. Named as in PyTorch. Fail with SHAPE for an axis that x has not, with NULL,
+   DTYPE, SCOPE and MEMORY.
+       softmax      s = e^(x-m) / sum e^(x-m);      dx = s (g - sum(g s))
+       log_softmax  (x-m) - log(sum e^(x-m));       dx = g - s sum(g), exact where one element
+                                                    outweighs the others: log1p of what these add */
+GR_API gr_tensor *gr_softmax(gr_tensor *x, int axis);
+GR_API gr_tensor *gr_log_softmax(gr_tensor *x, int axis);
+
+/* ---- Matrix product -------------------------------------------------------------------------- */
 
 /* a b: [m,k] [k,n] -> [m,n]; also [m,k] [k] -> [m], [k] [k,n] -> [n], [k] [k] -> 0-d. Operands
    of any strides: gr_matmul(gr_transpose(a), b) copies nothing. Each element is one chain of fused
@@ -149,6 +162,8 @@ GR_API gr_tensor *gr_cast(gr_tensor *x, gr_dtype dtype);
 #define gr_greater_equal(a, b) GR_HERE(gr_greater_equal(a, b))
 #define gr_where(condition, a, b) GR_HERE(gr_where(condition, a, b))
 #define gr_sum_to(...) GR_HERE(gr_sum_to(__VA_ARGS__))
+#define gr_softmax(x, axis) GR_HERE(gr_softmax(x, axis))
+#define gr_log_softmax(x, axis) GR_HERE(gr_log_softmax(x, axis))
 #define gr_matmul(a, b) GR_HERE(gr_matmul(a, b))
 #define gr_reshape(...) GR_HERE(gr_reshape(__VA_ARGS__))
 #define gr_transpose(x) GR_HERE(gr_transpose(x))
