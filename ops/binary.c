@@ -150,5 +150,8 @@ static const gr_row where_row = {{.name = "where",
                                  GR_KERNEL_WHERE};
 gr_tensor *gr_where(gr_tensor *condition, gr_tensor *a, gr_tensor *b)
 {
+    /* As bool: what is not 0 in f64 may be 0 in f32, in which narrower values are chosen. */
+    if (condition && condition->state == GR_LIVE && condition->dtype == GR_F64)
+        condition = gr_cast(condition, GR_BOOL);
     return gr_apply_with(&where_row.op, 3, (gr_tensor *[]){condition, a, b}, NULL);
 }
