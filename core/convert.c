@@ -235,6 +235,8 @@ void gr_reader_begin(gr_reader *reader, const gr_tensor *x, const gr_dims *shape
 void gr_reader_read(const gr_reader *reader, int64_t start, int64_t count, gr_dtype to, void *out)
 {
     const int64_t from_size = gr_dtype_size(reader->dtype), to_size = gr_dtype_size(to);
+    if (count == 0) /* then a size may be 0, by which an index cannot be divided */
+        return;
     if (reader->ndim <= 1) {
         const int64_t stride = reader->ndim ? reader->strides[0] : 0;
         convert_run(reader->dtype, reader->data + start * stride * from_size, stride, to, out, count);
