@@ -1,0 +1,296 @@
+/* gemm.c - tests of kernels/gemm.inc: each element is, to the bit, one chain of fused multiply-adds
+ * in ascending k from 0, whatever the shape, the strides, the part that is asked for, and the
+ * table.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "support.h"
+
+static const gr_kernels *tables[ISAS];
+static int table_count;
+
+static void begin_gemm(void)
+{
+    reseed(1);
+    table_count = find_tables(tables);
+}
+
+TestSuite(gemm, .init = begin_gemm);
+
+/* ---- Operands -------------------------------------------------------------------------------- */
+
+/* How rows x columns elements lie in memory. */
+typedef enum layout { PLAIN, PADDED, TRANSPOSED, BACKWARDS, SPARSE, REPEATED, LAYOUTS } layout;
+
+typedef struct matrix {
+    int64_t row, column; /* strides */
+    void *memory, *first;
+} matrix;
+
+static int64_t row_stride(layout how, int64_t columns)
+{
+    switch (how) {
+    case PADDED:
+        return columns + 3;
+    case TRANSPOSED:
+        return 1;
+    case BACKWARDS:
+        return -columns - 1;
+    case SPARSE:
+        return 2 * columns + 1;
+    case REPEATED:
+        return 0;
+    default:
+        return columns;
+    }
+}
+
+static int64_t column_stride(layout how, int64_t rows)
+{
+    return how == TRANSPOSED ? rows : how == SPARSE ? 2 : 1;
+}
+
+static matrix new_matrix(int ktype, int64_t rows, int64_t columns, layout how)
+{
+    matrix m = {row_stride(how, columns), column_stride(how, rows), NULL, NULL};
+    const int64_t before = m.row < 0 && rows ? -m.row * (rows - 1) : 0;
+    const int64_t room = rows * (2 * columns + 3) + 1;
+    m.memory = malloc((size_t)(room * size_of(ktype)));
+    m.first = (char *)m.memory + before * size_of(ktype);
+    for (int64_t i = 0; i < room; i++)
+        put(ktype, m.memory, i, draw(-1, 1));
+    return m;
+}
+
+/* ---- The reference --------------------------------------------------------------------------- */
+
+/* A product, and what it must be (m x n). */
+typedef struct product {
+    int ktype;
+    int64_t m, n, k;
+    matrix a, b;
+    void *right;
+} product;
+
+static double chain(const product *p, int64_t i, int64_t j)
+{
+    double wide = 0;
+    float narrow = 0;
+    for (int64_t k = 0; k < p->k; k++) {
+        const double a = get(p->ktype, p->a.first, i * p->a.row + k * p->a.column);
+        const double b = get(p->ktype, p->b.first, k * p->b.row + j * p->b.column);
+        if (p->ktype == GR_K32)
+            narrow = fmaf((float)a, (float)b, narrow);
+        else
+            wide = fma(a, b, wide);
+    }
+    return p->ktype == GR_K32 ? (double)narrow : wide;
+}
+
+static product new_product(int ktype, int64_t m, int64_t n, int64_t k, layout a, layout b)
+{
+    product p = {.ktype = ktype,
+                 .m = m,
+                 .n = n,
+                 .k = k,
+                 .a = new_matrix(ktype, m, k, a),
+                 .b = new_matrix(ktype, k, n, b)};
+    p.right = malloc((size_t)(m * n * size_of(ktype)) + 1);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            put(ktype, p.right, i * n + j, chain(&p, i, j));
+    return p;
+}
+
+static void free_product(product *p)
+{
+    free(p->a.memory);
+    free(p->b.memory);
+    free(p->right);
+}
+
+/* ---- The check ------------------------------------------------------------------------------- */
+
+/* Scratch between guards; full of NaN, so that what is read unwritten shows. */
+typedef struct scratch {
+    int64_t size;
+    char *memory;
+} scratch;
+
+enum { ALIGNMENT = 64 };
+
+static scratch new_scratch(const gr_kernels *table, int ktype)
+{
+    scratch s = {.size = table->gemm_scratch[ktype]};
+    const int64_t whole = (s.size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + 2 * ALIGNMENT;
+    s.memory = aligned_alloc(ALIGNMENT, (size_t)whole);
+    memset(s.memory, GUARD_BYTE, (size_t)whole);
+    memset(s.memory + ALIGNMENT, 0xff, (size_t)s.size);
+    return s;
+}
+
+static bool scratch_holds(const scratch *s)
+{
+    for (int i = 0; i < ALIGNMENT; i++)
+        if (s->memory[i] != GUARD_BYTE || s->memory[ALIGNMENT + s->size + i] != GUARD_BYTE)
+            return false;
+    return true;
+}
+
+/* Rows and columns of the result. */
+typedef struct part {
+    int64_t row, row_end, column, column_end;
+} part;
+
+static bool untouched(const void *c, int64_t size, int64_t i)
+{
+    for (int64_t byte = 0; byte < size; byte++)
+        if (((const char *)c)[i * size + byte] != GUARD_BYTE)
+            return false;
+    return true;
+}
+
+/* c, whose rows are c_row elements apart, holds the part's elements and nothing else. */
+static bool holds_part(const product *p, part of, const void *c, int64_t c_row)
+{
+    const int64_t size = size_of(p->ktype);
+    for (int64_t i = 0; i < p->m; i++)
+        for (int64_t j = 0; j < c_row; j++) {
+            const bool inside =
+                i >= of.row && i < of.row_end && j >= of.column && j < of.column_end;
+            const char *got = (const char *)c + (i * c_row + j) * size;
+            const char *right = (const char *)p->right + (i * p->n + j) * size;
+            if (inside ? memcmp(got, right, (size_t)size) != 0 : !untouched(c, size, i * c_row + j))
+                return false;
+        }
+    return true;
+}
+
+static void multiply(const product *p, const gr_kernels *table, part of, int64_t gap)
+{
+    const int64_t c_row = p->n + gap;
+    const size_t bytes = (size_t)(p->m * c_row * size_of(p->ktype));
+    void *c = malloc(bytes + 1);
+    memset(c, GUARD_BYTE, bytes);
+    scratch s = new_scratch(table, p->ktype);
+    const gr_gemm problem = {.m = p->m,
+                             .n = p->n,
+                             .k = p->k,
+                             .a = p->a.first,
+                             .a_row = p->a.row,
+                             .a_column = p->a.column,
+                             .b = p->b.first,
+                             .b_row = p->b.row,
+                             .b_column = p->b.column,
+                             .c = c,
+                             .c_row = c_row};
+    table->gemm[p->ktype](&problem, of.row, of.row_end, of.column, of.column_end,
+                          s.memory + ALIGNMENT);
+    if (!holds_part(p, of, c, c_row) || !scratch_holds(&s))
+        cr_expect_fail("f%d, %s: %dx%dx%d, strides %d,%d by %d,%d, [%d,%d) x [%d,%d)%s",
+                       32 << p->ktype, table->isa, (int)p->m, (int)p->n, (int)p->k, (int)p->a.row,
+                       (int)p->a.column, (int)p->b.row, (int)p->b.column, (int)of.row,
+                       (int)of.row_end, (int)of.column, (int)of.column_end,
+                       scratch_holds(&s) ? "" : ": writes beyond its scratch");
+    free(s.memory);
+    free(c);
+}
+
+/* All of a product, in every table. */
+static void check(int ktype, int64_t m, int64_t n, int64_t k, layout a, layout b)
+{
+    product p = new_product(ktype, m, n, k, a, b);
+    for (int table = 0; table < table_count; table++)
+        multiply(&p, tables[table], (part){0, m, 0, n}, (m + n) % 3);
+    free_product(&p);
+}
+
+#define EACH_TYPE(ktype) for (int ktype = 0; ktype < GR_KTYPES; ktype++)
+
+/* ---- Shapes ---------------------------------------------------------------------------------- */
+
+Test(gemm, every_small_result)
+{
+    EACH_TYPE(ktype)
+        for (int64_t m = 0; m <= 40; m++)
+            for (int64_t n = 0; n <= 40; n++)
+                check(ktype, m, n, (7 * m + 3 * n) % 41, PLAIN, m % 2 ? PLAIN : TRANSPOSED);
+}
+
+Test(gemm, every_small_depth)
+{
+    static const int64_t sizes[] = {1, 7, 13, 40};
+    EACH_TYPE(ktype)
+        for (int64_t k = 0; k <= 40; k++)
+            for (int i = 0; i < 16; i++)
+                check(ktype, sizes[i / 4], sizes[i % 4], k, k % 2 ? TRANSPOSED : PLAIN, PLAIN);
+}
+
+/* Around the rows of a tile, the rows from which b is packed, the columns from which a is packed,
+   the columns of a block (512 floats, 256 doubles) and the depth of one (256). */
+Test(gemm, shapes_around_the_edges_of_blocks)
+{
+    static const int64_t shapes[][3] = {
+        {1, 1, 255},    {1, 1, 256},    {1, 1, 257},   {1, 1, 512},     {1, 1, 513},
+        {6, 16, 256},   {12, 32, 257},  {13, 33, 700}, {47, 63, 256},   {48, 64, 255},
+        {49, 65, 257},  {95, 127, 31},  {96, 128, 33}, {97, 129, 32},   {97, 131, 300},
+        {5, 255, 60},   {7, 256, 61},   {12, 257, 62}, {11, 511, 60},   {13, 512, 61},
+        {50, 513, 257}, {100, 300, 20}, {3, 1030, 30}, {98, 1025, 3},   {200, 5, 513},
+        {64, 64, 1025}, {300, 17, 100}, {1, 600, 600}, {101, 520, 260},
+    };
+    EACH_TYPE(ktype)
+        for (int i = 0; i < COUNT_OF(shapes); i++)
+            check(ktype, shapes[i][0], shapes[i][1], shapes[i][2], i % 3 ? PLAIN : TRANSPOSED,
+                  i % 2 ? PLAIN : TRANSPOSED);
+}
+
+/* A depth of 0 gives +0, not what c or the scratch held. */
+Test(gemm, no_depth_gives_0)
+{
+    EACH_TYPE(ktype) {
+        product p = new_product(ktype, 20, 70, 0, PLAIN, PLAIN);
+        for (int64_t i = 0; i < p.m * p.n; i++)
+            cr_assert(get(ktype, p.right, i) == 0 && !signbit(get(ktype, p.right, i)));
+        for (int table = 0; table < table_count; table++)
+            multiply(&p, tables[table], (part){0, p.m, 0, p.n}, 0);
+        free_product(&p);
+    }
+}
+
+/* ---- Strides and parts ----------------------------------------------------------------------- */
+
+Test(gemm, every_pair_of_layouts)
+{
+    EACH_TYPE(ktype)
+        for (int i = 0; i < LAYOUTS * LAYOUTS; i++) {
+            const layout a = (layout)(i / LAYOUTS), b = (layout)(i % LAYOUTS);
+            check(ktype, 19, 37, 23, a, b);
+            check(ktype, 98, 141, 27, a, b);
+            check(ktype, 5, 70, 258, a, b);
+        }
+}
+
+/* Nothing outside of the part is written. */
+static void check_parts(int ktype, int64_t m, int64_t n, int64_t k, int count)
+{
+    product p = new_product(ktype, m, n, k, (layout)(m % LAYOUTS), (layout)(n % LAYOUTS));
+    for (int i = 0; i < count; i++) {
+        part of = {.row = (int64_t)(draw_bits() % (uint64_t)m),
+                   .column = (int64_t)(draw_bits() % (uint64_t)n)};
+        of.row_end = of.row + (int64_t)(draw_bits() % (uint64_t)(m - of.row + 1));
+        of.column_end = of.column + (int64_t)(draw_bits() % (uint64_t)(n - of.column + 1));
+        for (int table = 0; table < table_count; table++)
+            multiply(&p, tables[table], of, i % 4);
+    }
+    free_product(&p);
+}
+
+Test(gemm, any_part_of_a_result)
+{
+    EACH_TYPE(ktype) {
+        for (int64_t size = 1; size < 60; size += 3)
+            check_parts(ktype, size, 61 - size, size % 17, 20);
+        check_parts(ktype, 130, 600, 40, 20);
+        check_parts(ktype, 120, 270, 300, 20);
+    }
+}

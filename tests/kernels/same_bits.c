@@ -1,0 +1,387 @@
+/* same_bits.c - every kernel of every table that this processor has gives the bits that the scalar
+ * one gives, whatever the values, the lengths and the alignments, and writes nothing else.
+ *
+ * The rows come from kernels.def: a new kernel is tested without a line here.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "support.h"
+
+/* Any two NaNs are the same. The first table is what the others must equal. */
+static const gr_kernels *tables[ISAS];
+static int table_count;
+
+static void find_several(void)
+{
+    reseed(1);
+    table_count = find_tables(tables);
+    if (table_count < 2)
+        cr_skip_test("this processor has one table only");
+}
+
+TestSuite(same_bits, .init = find_several);
+
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+typedef enum values { UNIT, NEAR, WIDE, FAR, LABELS, EDGES, ANY_BITS, MIXED, VALUES } values;
+
+static double draw_of(values kind, int ktype)
+{
+    switch (kind) {
+    case UNIT:
+        return draw(0, 1);
+    case NEAR:
+        return draw(-10, 10);
+    case WIDE:
+        return draw(-110, 110);
+    case FAR:
+        return draw(-1e4, 1e4);
+    case LABELS:
+        return (double)(draw_bits() & 1);
+    case EDGES:
+        return draw_edge();
+    case ANY_BITS:
+        return draw_any(ktype);
+    default:
+        return draw_of((values)(draw_bits() % MIXED), ktype);
+    }
+}
+
+/* In static memory, for the tests' own use; n elements. */
+static void *fill(guarded *array, int ktype, int64_t n, int shift, values kind)
+{
+    void *first = guard(array, ktype, n, shift);
+    for (int64_t i = 0; i < n; i++)
+        put(ktype, first, i, draw_of(kind, ktype));
+    return first;
+}
+
+/* ---- Elementwise ----------------------------------------------------------------------------- */
+
+enum { ARRAYS = 5 };
+
+/* What one kernel is called with, and what the scalar one made of it. Bit k of `given` and
+   `wanted`: the k-th operand is given, the k-th output wanted. */
+typedef struct call {
+    int id, ktype;
+    int64_t n;
+    unsigned given, wanted;
+    const void *args;
+    const void *in[ARRAYS];
+    void *out[ISAS][ARRAYS];
+    int returned[ISAS];
+} call;
+
+static guarded operands[ARRAYS], results[ISAS][ARRAYS];
+
+static void run(call *c, int table, int shift)
+{
+    for (int k = 0; k < ARRAYS; k++)
+        c->out[table][k] = c->wanted >> k & 1
+                               ? guard(&results[table][k], c->ktype, c->n, (shift + k) % SHIFTS)
+                               : NULL;
+    c->returned[table] = tables[table]->map[c->id][c->ktype](c->n, c->out[table], c->in, c->args);
+}
+
+static void expect_same_result(const call *c, int table)
+{
+    const char *name = kernel_rows[c->id].name, *isa = tables[table]->isa;
+    if (c->returned[table] != c->returned[0])
+        cr_expect_fail("%s f%d, %s: returns %d, not %d", name, 32 << c->ktype, isa,
+                       c->returned[table], c->returned[0]);
+    for (int k = 0; k < ARRAYS; k++) {
+        if (!(c->wanted >> k & 1))
+            continue;
+        const void *got = c->out[table][k], *want = c->out[0][k];
+        const int64_t i = first_difference(c->ktype, got, want, c->n);
+        if (i >= 0)
+            cr_expect_fail("%s f%d, %s, output %d: element %d of %d is %a, not %a", name,
+                           32 << c->ktype, isa, k, (int)i, (int)c->n, get(c->ktype, got, i),
+                           get(c->ktype, want, i));
+        if (!guards_hold(got, c->ktype, c->n))
+            cr_expect_fail("%s f%d, %s, output %d: writes beyond its %d elements", name,
+                           32 << c->ktype, isa, k, (int)c->n);
+    }
+}
+
+/* Runs the call on operands of these kinds, at alignments that differ. */
+static void compare(call c, values first, values others)
+{
+    const int shift = (int)(draw_bits() % SHIFTS);
+    for (int k = 0; k < ARRAYS; k++)
+        c.in[k] = c.given >> k & 1 ? fill(&operands[k], c.ktype, c.n, (shift + 3 * k) % SHIFTS,
+                                          k ? others : first)
+                                   : NULL;
+    for (int table = 0; table < table_count; table++) {
+        run(&c, table, (shift + table) % SHIFTS);
+        expect_same_result(&c, table);
+    }
+}
+
+static bool is_bce(int id) { return id == GR_KERNEL_BCE || id == GR_KERNEL_BCE_WITH_LOGITS; }
+
+static const double exponents[] = {0,  1,   2, 3,  -1,  0.5, -0.5, 1.5,
+                                   -2, 0.1, 7, -3, 2.5, 100, -0.1, 1e300};
+
+/* Options of the row, another choice each time. */
+static const void *draw_options(int id)
+{
+    static gr_pow_kernel_args power;
+    static gr_bce_kernel_args bce;
+    static const double gammas[] = {0, 0, 2, 1, 0.5, 2.5};
+    power.exponent = exponents[draw_bits() % COUNT_OF(exponents)];
+    bce.label_smoothing = draw_bits() % 2 ? 0 : 0.1;
+    bce.gamma = gammas[draw_bits() % COUNT_OF(gammas)];
+    bce.alpha = draw_bits() % 2 ? 0 : 0.25;
+    bce.strict_target = draw_bits() % 2;
+    return is_bce(id) ? (const void *)&bce : (const void *)&power;
+}
+
+/* The row with all its operands and outputs, on values of one kind and once beside labels. */
+static void compare_row(int id, int ktype, int64_t n, values kind)
+{
+    const call c = {.id = id,
+                    .ktype = ktype,
+                    .n = n,
+                    .given = (1u << kernel_rows[id].inputs) - 1,
+                    .wanted = (1u << kernel_rows[id].outputs) - 1,
+                    .args = draw_options(id)};
+    compare(c, kind, draw_bits() % 2 ? kind : LABELS);
+}
+
+#define EACH_ROW_AND_TYPE(id, ktype)                                                               \
+    for (int id = 0; id < GR_KERNEL_COUNT; id++)                                                   \
+        for (int ktype = 0; ktype < GR_KTYPES; ktype++)
+
+Test(same_bits, every_row_at_every_short_length)
+{
+    EACH_ROW_AND_TYPE(id, ktype)
+        for (int64_t n = 0; n <= 100; n++)
+            compare_row(id, ktype, n, MIXED);
+}
+
+Test(same_bits, every_row_at_length_over_all_kinds_of_values)
+{
+    EACH_ROW_AND_TYPE(id, ktype)
+        for (values kind = 0; kind < VALUES; kind++)
+            compare_row(id, ktype, LONGEST, kind);
+}
+
+Test(same_bits, every_exponent)
+{
+    for (int ktype = 0; ktype < GR_KTYPES; ktype++)
+        for (int i = 0; i < COUNT_OF(exponents); i++) {
+            const gr_pow_kernel_args args = {exponents[i]};
+            compare((call){.id = GR_KERNEL_POW,
+                           .ktype = ktype,
+                           .n = 1003,
+                           .given = 1,
+                           .wanted = 1,
+                           .args = &args},
+                    MIXED, MIXED);
+        }
+}
+
+/* ---- Binary cross entropy -------------------------------------------------------------------- */
+
+/* Number `choice` of 24. */
+static gr_bce_kernel_args options_of(int choice)
+{
+    static const double gammas[] = {0, 2, 0.7};
+    return (gr_bce_kernel_args){.label_smoothing = choice % 2 ? 0.1 : 0,
+                                .alpha = choice / 2 % 2 ? 0.25 : 0,
+                                .strict_target = choice / 4 % 2,
+                                .gamma = gammas[choice / 8]};
+}
+
+/* weight, pos_weight and mask given or not; each output wanted or not; every option. */
+static void compare_bce(int id, int ktype)
+{
+    enum { OPERANDS = 1 << 3, OUTPUTS = 1 << ARRAYS, OPTIONS = 24 };
+    for (unsigned i = 0; i < OPERANDS * OUTPUTS * OPTIONS; i++) {
+        const gr_bce_kernel_args args = options_of((int)(i / (OPERANDS * OUTPUTS)));
+        const call c = {.id = id,
+                        .ktype = ktype,
+                        .n = 1 + (int64_t)(draw_bits() % 40),
+                        .given = 3 | (i % OPERANDS) << 2,
+                        .wanted = i / OPERANDS % OUTPUTS,
+                        .args = &args};
+        compare(c, i % 3 ? (id == GR_KERNEL_BCE ? UNIT : WIDE) : MIXED, i % 5 ? LABELS : MIXED);
+    }
+}
+
+Test(same_bits, bce_with_every_choice_of_operands_outputs_and_options)
+{
+    for (int ktype = 0; ktype < GR_KTYPES; ktype++)
+        compare_bce(GR_KERNEL_BCE, ktype);
+}
+
+Test(same_bits, bce_with_logits_with_every_choice_of_operands_outputs_and_options)
+{
+    for (int ktype = 0; ktype < GR_KTYPES; ktype++)
+        compare_bce(GR_KERNEL_BCE_WITH_LOGITS, ktype);
+}
+
+/* ---- Sums ------------------------------------------------------------------------------------ */
+
+static guarded lanes_of[ISAS];
+
+/* The lanes of a table before a call: the same for each table, not 0 where `begun`. */
+static double *lanes_before(int table, int64_t count, bool begun)
+{
+    double *lanes = guard(&lanes_of[table], GR_K64, count, 0);
+    for (int64_t i = 0; i < count; i++)
+        lanes[i] = begun ? 0.1 * (double)(i + 1) : 0;
+    return lanes;
+}
+
+static void expect_same_lanes(const char *name, int ktype, int table, const double *lanes,
+                              const double *right, int64_t count, int64_t n)
+{
+    const int64_t lane = first_difference(GR_K64, lanes, right, count);
+    if (lane >= 0)
+        cr_expect_fail("%s f%d, %s: lane %d of %d elements is %a, not %a", name, 32 << ktype,
+                       tables[table]->isa, (int)lane, (int)n, lanes[lane], right[lane]);
+    if (!guards_hold(lanes, GR_K64, count))
+        cr_expect_fail("%s f%d, %s: writes beyond its lanes", name, 32 << ktype,
+                       tables[table]->isa);
+}
+
+static void compare_accumulate(int ktype, int64_t n, values kind)
+{
+    const void *x = fill(&operands[0], ktype, n, (int)(draw_bits() % SHIFTS), kind);
+    double *lanes[ISAS];
+    for (int table = 0; table < table_count; table++) {
+        lanes[table] = lanes_before(table, GR_LANES, true);
+        tables[table]->accumulate[ktype](n, x, lanes[table]);
+        expect_same_lanes("accumulate", ktype, table, lanes[table], lanes[0], GR_LANES, n);
+    }
+}
+
+Test(same_bits, accumulate)
+{
+    for (int ktype = 0; ktype < GR_KTYPES; ktype++) {
+        for (int64_t n = 0; n <= 100; n++)
+            compare_accumulate(ktype, n, n % 3 ? NEAR : MIXED);
+        for (values kind = 0; kind < VALUES; kind++)
+            compare_accumulate(ktype, LONGEST, kind);
+    }
+}
+
+static void compare_rows(int ktype, int64_t rows, int64_t columns, values kind)
+{
+    const int64_t stride = columns + (int64_t)(draw_bits() % 5), n = rows * stride;
+    const void *x = fill(&operands[0], ktype, n, (int)(draw_bits() % SHIFTS), kind);
+    double *lanes[ISAS];
+    for (int table = 0; table < table_count; table++) {
+        lanes[table] = lanes_before(table, GR_LANES * columns, true);
+        tables[table]->accumulate_rows[ktype](rows, columns, x, stride, lanes[table]);
+        expect_same_lanes("accumulate_rows", ktype, table, lanes[table], lanes[0],
+                          GR_LANES * columns, n);
+    }
+}
+
+Test(same_bits, accumulate_rows)
+{
+    for (int ktype = 0; ktype < GR_KTYPES; ktype++)
+        for (int64_t columns = 1; columns <= 70; columns++)
+            for (int64_t rows = 0; rows <= 50; rows += rows < 3 ? 1 : 13)
+                compare_rows(ktype, rows, columns, rows % 2 ? MIXED : NEAR);
+}
+
+static void compare_bce_sum(int ktype, int64_t n, values kind, bool gradient)
+{
+    const void *x = fill(&operands[0], ktype, n, (int)(draw_bits() % SHIFTS), kind);
+    const void *y = fill(&operands[1], ktype, n, (int)(draw_bits() % SHIFTS),
+                         kind == NEAR    ? UNIT
+                         : kind == MIXED ? MIXED
+                                         : LABELS);
+    double *lanes[ISAS];
+    void *dx[ISAS];
+    for (int table = 0; table < table_count; table++) {
+        lanes[table] = lanes_before(table, GR_LANES, true);
+        dx[table] = guard(&results[table][0], ktype, n, (int)(draw_bits() % SHIFTS));
+        tables[table]->bce_with_logits_sum[ktype](n, x, y, gradient ? dx[table] : NULL, 1.0 / 3,
+                                                  lanes[table]);
+        expect_same_lanes("bce_with_logits_sum", ktype, table, lanes[table], lanes[0], GR_LANES, n);
+        cr_expect_eq(first_difference(ktype, dx[table], dx[0], n), -1, "dx f%d, %s, %d elements",
+                     32 << ktype, tables[table]->isa, (int)n);
+        cr_expect(guards_hold(dx[table], ktype, n), "dx f%d, %s", 32 << ktype, tables[table]->isa);
+    }
+}
+
+Test(same_bits, bce_with_logits_sum)
+{
+    for (int ktype = 0; ktype < GR_KTYPES; ktype++)
+        for (int gradient = 0; gradient < 2; gradient++) {
+            for (int64_t n = 0; n <= 100; n++)
+                compare_bce_sum(ktype, n, n % 2 ? NEAR : WIDE, gradient);
+            for (values kind = 0; kind < VALUES; kind++)
+                compare_bce_sum(ktype, LONGEST, kind, gradient);
+            compare_bce_sum(ktype, GR_CHUNK, NEAR, gradient);
+        }
+}
+
+/* ---- Products and normals -------------------------------------------------------------------- */
+
+/* An m x k by k x n product of any values; m, n and k at most 60. */
+static void compare_gemm(int ktype, int64_t m, int64_t n, int64_t k, values kind)
+{
+    const void *a = fill(&operands[0], ktype, m * k, 0, kind);
+    const void *b = fill(&operands[1], ktype, k * n, 1, kind);
+    void *c[ISAS];
+    for (int table = 0; table < table_count; table++) {
+        const int64_t size = (tables[table]->gemm_scratch[ktype] + 63) & ~(int64_t)63;
+        void *scratch = aligned_alloc(64, (size_t)size);
+        memset(scratch, 0xff, (size_t)size);
+        c[table] = guard(&results[table][0], ktype, m * n, 2);
+        const gr_gemm problem = {.m = m,
+                                 .n = n,
+                                 .k = k,
+                                 .a = a,
+                                 .a_row = k,
+                                 .a_column = 1,
+                                 .b = b,
+                                 .b_row = n,
+                                 .b_column = 1,
+                                 .c = c[table],
+                                 .c_row = n};
+        tables[table]->gemm[ktype](&problem, 0, m, 0, n, scratch);
+        cr_expect_eq(first_difference(ktype, c[table], c[0], m * n), -1, "gemm f%d, %s, %dx%dx%d",
+                     32 << ktype, tables[table]->isa, (int)m, (int)n, (int)k);
+        cr_expect(guards_hold(c[table], ktype, m * n), "gemm f%d, %s", 32 << ktype,
+                  tables[table]->isa);
+        free(scratch);
+    }
+}
+
+Test(same_bits, gemm)
+{
+    for (int ktype = 0; ktype < GR_KTYPES; ktype++)
+        for (int i = 0; i < 300; i++)
+            compare_gemm(ktype, 1 + (int64_t)(draw_bits() % 60), 1 + (int64_t)(draw_bits() % 60),
+                         (int64_t)(draw_bits() % 60), i % 8 == 7 ? EDGES : (values)(i % 8));
+}
+
+static void compare_normal(int64_t n)
+{
+    static uint32_t words[2 * LONGEST];
+    static const uint32_t ends[] = {0, 1, 0x7fffffff, 0x80000000, 0xfffffffe, UINT32_MAX};
+    for (int64_t i = 0; i < 2 * n; i++)
+        words[i] = draw_bits() % 8 ? (uint32_t)draw_bits() : ends[draw_bits() % COUNT_OF(ends)];
+    double *out[ISAS];
+    for (int table = 0; table < table_count; table++) {
+        out[table] = guard(&results[table][0], GR_K64, n, (int)(draw_bits() % SHIFTS));
+        tables[table]->normal(n, words, out[table]);
+        cr_expect_eq(first_difference(GR_K64, out[table], out[0], n), -1, "normal, %s, %d elements",
+                     tables[table]->isa, (int)n);
+        cr_expect(guards_hold(out[table], GR_K64, n), "normal, %s", tables[table]->isa);
+    }
+}
+
+Test(same_bits, normal)
+{
+    for (int64_t n = 0; n <= 100; n++)
+        compare_normal(n);
+    compare_normal(LONGEST);
+}
