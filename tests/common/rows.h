@@ -1,0 +1,66 @@
+/* rows.h - the rows of ops.def as the tests walk them.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef GRADUS_TESTS_ROWS_H
+#define GRADUS_TESTS_ROWS_H
+
+#include "tests/common/common.h"
+
+typedef enum row_kind { SMOOTH, KINK, FLAT } row_kind;
+
+typedef struct unary_row {
+    const char *name;
+    gr_tensor *(*call)(gr_tensor *x);
+    row_kind kind;
+    double low, high;
+    long double (*reference)(long double x);
+} unary_row;
+
+typedef struct binary_row {
+    const char *name;
+    gr_tensor *(*call)(gr_tensor *a, gr_tensor *b);
+    row_kind kind;
+    double low, high;
+    long double (*reference)(long double a, long double b);
+} binary_row;
+
+typedef struct compare_row {
+    const char *name;
+    gr_tensor *(*call)(gr_tensor *a, gr_tensor *b);
+    bool (*reference)(long double a, long double b);
+} compare_row;
+
+#define UNARY(f, NAME, kind, low, high, formula)                                                   \
+    static long double f##_reference(long double x) { return formula; }
+#define BINARY(f, NAME, kind, low, high, formula)                                                  \
+    static long double f##_reference(long double a, long double b) { return formula; }
+#define COMPARE(f, NAME, formula)                                                                  \
+    static bool f##_reference(long double a, long double b) { return formula; }
+#include "ops/ops.def"
+
+static const unary_row unary_rows[] = {
+#define UNARY(f, NAME, kind, low, high, formula) {#f, gr_##f, kind, low, high, f##_reference},
+#include "ops/ops.def"
+};
+
+static const binary_row binary_rows[] = {
+#define BINARY(f, NAME, kind, low, high, formula) {#f, gr_##f, kind, low, high, f##_reference},
+#include "ops/ops.def"
+};
+
+static const compare_row compare_rows[] = {
+#define COMPARE(f, NAME, formula) {#f, gr_##f, f##_reference},
+#include "ops/ops.def"
+};
+
+/* In each file that includes this, whether it uses them or not. */
+static inline int row_count(void)
+{
+    return COUNT_OF(unary_rows) + COUNT_OF(binary_rows) + COUNT_OF(compare_rows);
+}
+
+#define EACH_ROW(row, rows)                                                                        \
+    for (const __typeof__(*(rows)) *row = rows; row < rows + COUNT_OF(rows); row++)
+
+#endif
