@@ -4,20 +4,24 @@
     python3 -m venv venv && venv/bin/pip install torch==2.13.0 numpy
     venv/bin/python tests/golden/make.py > tests/golden/losses.jsonl
 
-Each line is a case: the operands, the reduction, and the loss, its gradients in input and target (dx, dy; for an
-upstream gradient of 1, with reduction none of GRADIENT repeated), and the gradients in input and target of
-sum(SECOND * dx) (dxx, dxy). Numbers are hexadecimal, so that nothing is lost.
+Each line is a case: the operands, the reduction, and the loss, its gradients in input and target
+(dx, dy; for an upstream gradient of 1, with reduction none of GRADIENT repeated), and the
+gradients in input and target of sum(SECOND * dx) (dxx, dxy). Numbers are hexadecimal, so that
+nothing is lost.
 
 What is expected of an element is, in this order,
   1. PyTorch's own result, where it is within NEAR ulp of the truth;
   2. for floats PyTorch's result in double, rounded ("double": the quantities where this was so);
-  3. the truth: the closed form in numpy.longdouble (64 bits of mantissa) from which PyTorch is further off
-     ("differs": which elements, what PyTorch gives for the first of them, and why).
-An ulp is that of the larger of the result and the terms it is a sum of. "ulps" has the tolerance of a quantity, in
-ulp of the expected value, where terms cancel in it; without an entry it is the reader's own.
+  3. the truth: the closed form in numpy.longdouble (64 bits of mantissa) from which PyTorch is
+     further off ("differs": which elements, what PyTorch gives for the first of them, and why).
+An ulp is that of the larger of the result and the terms it is a sum of. "ulps" has the tolerance
+of a quantity, in ulp of the expected value, where terms cancel in it; without an entry it is the
+reader's own.
 
-The numbers are made by a small generator of our own: the file is the same on each machine of this architecture.
+The numbers are made by a small generator of our own: the file is the same on each machine of this
+architecture.
 """
+
 import json
 import sys
 
@@ -33,21 +37,30 @@ WIDE = np.longdouble
 DTYPES = {"f32": (np.float32, torch.float32), "f64": (np.float64, torch.float64)}
 
 WHY = {
-    "infinite": "an infinite logit: gradus gives the limit, PyTorch 0 times infinity or a difference of infinities",
-    ("logits", "loss"): "PyTorch adds (1-y) x to a multiple of log_sigmoid(x): for smaller x the two cancel",
+    "infinite": "an infinite logit: gradus gives the limit, PyTorch 0 times infinity or inf - inf",
+    (
+        "logits",
+        "loss",
+    ): "PyTorch adds (1-y) x to a multiple of log_sigmoid(x): for smaller x the two cancel",
     ("logits", "dx"): "PyTorch subtracts from s(x): near saturation s(x) rounds to 1",
     ("logits", "dy"): "PyTorch subtracts two logarithms of sigmoids",
     ("logits", "dxx"): "PyTorch forms 1 - s(x), which has few digits for larger x",
     ("logits", "dxy"): "PyTorch forms 1 - s(x), which has few digits for larger x",
     ("bce", "loss"): "PyTorch rounds each step in the dtype",
     ("bce", "dx"): "PyTorch's least value of x (1-x) is the float 1e-12, also in double",
-    ("bce", "dy"): "the value's logarithms are cut off at -100; so is the slope in gradus, and not in PyTorch",
-    ("bce", "dxx"): "PyTorch adds 1e-12 to x and 1-x, and its numerator x^2 - 2xy + y cancels near x = y",
+    (
+        "bce",
+        "dy",
+    ): "the value's logarithms are cut off at -100; so is the slope in gradus, and not in PyTorch",
+    (
+        "bce",
+        "dxx",
+    ): "PyTorch adds 1e-12 to x and 1-x, and its numerator x^2 - 2xy + y cancels near x = y",
     ("bce", "dxy"): "PyTorch's least value of x (1-x) is another in the second derivative",
 }
 
 
-# ---- Numbers -----------------------------------------------------------------------------------------------------
+# ---- Numbers -------------------------------------------------------------------------------------
 
 
 class Numbers:
@@ -72,7 +85,7 @@ def text(value):
     return (mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa) + "p" + exponent
 
 
-# ---- The truth ---------------------------------------------------------------------------------------------------
+# ---- The truth -----------------------------------------------------------------------------------
 
 
 def times(c, v):
@@ -130,7 +143,11 @@ def truth_of(case):
 
     make = terms_of_logits if case["op"] == "logits" else terms_of_probabilities
     count = int(np.prod(shape))
-    factor = {"none": cycle(GRADIENT, count), "sum": np.ones(count, WIDE), "mean": np.full(count, 1 / WIDE(count))}
+    factor = {
+        "none": cycle(GRADIENT, count),
+        "sum": np.ones(count, WIDE),
+        "mean": np.full(count, 1 / WIDE(count)),
+    }
     factor = factor[case["reduction"]]
     truth = {}
     for name, (a, b) in make(wide("x"), wide("y"), wide("weight"), wide("pos_weight")).items():
@@ -146,7 +163,7 @@ def truth_of(case):
     return truth
 
 
-# ---- PyTorch's --------------------------------------------------------------------------------------------------
+# ---- PyTorch's -----------------------------------------------------------------------------------
 
 
 def torch_of(case, dtype):
@@ -158,12 +175,16 @@ def torch_of(case, dtype):
     x, y = numbers["x"].requires_grad_(), numbers["y"].requires_grad_()
     options = {"weight": numbers.get("weight"), "reduction": case["reduction"]}
     if case["op"] == "logits":
-        loss = F.binary_cross_entropy_with_logits(x, y, pos_weight=numbers.get("pos_weight"), **options)
+        loss = F.binary_cross_entropy_with_logits(
+            x, y, pos_weight=numbers.get("pos_weight"), **options
+        )
     else:
         loss = F.binary_cross_entropy(x, y, **options)
     seed = torch.ones_like(loss)
     if case["reduction"] == "none":
-        seed = torch.tensor(cycle(GRADIENT, loss.numel()).astype(float), dtype=dtype).reshape(loss.shape)
+        seed = torch.tensor(cycle(GRADIENT, loss.numel()).astype(float), dtype=dtype).reshape(
+            loss.shape
+        )
     dx, dy = torch.autograd.grad(loss, [x, y], seed, create_graph=True)
     probe = torch.tensor(cycle(SECOND, x.numel()).astype(float), dtype=dtype).reshape(x.shape)
     dxx, dxy = torch.autograd.grad(dx, [x, y], probe, allow_unused=True)
@@ -171,7 +192,7 @@ def torch_of(case, dtype):
     return {name: value.detach().double().numpy().ravel() for name, value in results.items()}
 
 
-# ---- What is expected ----------------------------------------------------------------------------------------------
+# ---- What is expected ----------------------------------------------------------------------------
 
 
 def near(value, truth, scale, dtype):
@@ -185,7 +206,7 @@ def near(value, truth, scale, dtype):
 
 
 def expected_of(case, name, truth, own, wide):
-    """The expected numbers, whether double was needed, and the elements where only the truth will do."""
+    """The expected numbers, whether double was needed, the elements where only the truth will do."""
     dtype = DTYPES[case["dtype"]][0]
     values, scales = truth
     expected, doubled, differs = [], False, []
@@ -208,7 +229,9 @@ def reason(case, name, elements):
 
 def tolerance(values, scales):
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where((values != 0) & np.isfinite(values) & np.isfinite(scales), scales / np.abs(values), 1)
+        ratio = np.where(
+            (values != 0) & np.isfinite(values) & np.isfinite(scales), scales / np.abs(values), 1
+        )
     return int(np.ceil(8 * max(1, ratio.max()))) if len(ratio) else 8
 
 
@@ -223,7 +246,10 @@ def line_of(case):
         line[name] = [text(v) for v in case[name].ravel()]
     for name in ("weight", "pos_weight"):
         if case.get(name) is not None:
-            line[name] = {"shape": list(case[name].shape), "data": [text(v) for v in case[name].ravel()]}
+            line[name] = {
+                "shape": list(case[name].shape),
+                "data": [text(v) for v in case[name].ravel()],
+            }
     for name in QUANTITIES:
         expected, doubled, differs = expected_of(case, name, truth[name], own[name], wide[name])
         line[name] = [text(v) for v in expected]
@@ -232,56 +258,98 @@ def line_of(case):
         if doubled:
             line.setdefault("double", []).append(name)
         if differs:
-            line.setdefault("differs", []).append({
-                "of": name, "at": differs, "torch": text(own[name][differs[0]]), "why": reason(case, name, differs)})
+            line.setdefault("differs", []).append(
+                {
+                    "of": name,
+                    "at": differs,
+                    "torch": text(own[name][differs[0]]),
+                    "why": reason(case, name, differs),
+                }
+            )
     return line
 
 
-# ---- The cases -----------------------------------------------------------------------------------------------------
+# ---- The cases -----------------------------------------------------------------------------------
 
 OPTION_SHAPES = (None, (), (1,), (3,), (1, 3), (2, 1), (2, 3))
 REDUCTIONS = ("mean", "sum", "none")
 
 
 def option(numbers, shape, low, high):
-    return None if shape is None else np.array(numbers.draw(int(np.prod(shape)), low, high, 5)).reshape(shape)
+    return (
+        None
+        if shape is None
+        else np.array(numbers.draw(int(np.prod(shape)), low, high, 5)).reshape(shape)
+    )
 
 
 def logits_of_all_shapes(numbers):
     for i, w in enumerate(OPTION_SHAPES):
         for j, p in enumerate(OPTION_SHAPES):
             for k, reduction in enumerate(REDUCTIONS):
-                yield dict(op="logits", dtype=("f32", "f64")[(i + j + k) % 2], reduction=reduction, shape=[2, 3],
-                           x=np.array(numbers.draw(6, -8, 8)).reshape(2, 3), y=np.array(numbers.draw(6, 0, 1, 5)).reshape(2, 3),
-                           weight=option(numbers, w, 0, 4), pos_weight=option(numbers, p, 0, 4))
+                yield dict(
+                    op="logits",
+                    dtype=("f32", "f64")[(i + j + k) % 2],
+                    reduction=reduction,
+                    shape=[2, 3],
+                    x=np.array(numbers.draw(6, -8, 8)).reshape(2, 3),
+                    y=np.array(numbers.draw(6, 0, 1, 5)).reshape(2, 3),
+                    weight=option(numbers, w, 0, 4),
+                    pos_weight=option(numbers, p, 0, 4),
+                )
 
 
 def probabilities_of_all_shapes(numbers):
     for w in OPTION_SHAPES:
         for reduction in REDUCTIONS:
             for dtype in DTYPES:
-                yield dict(op="bce", dtype=dtype, reduction=reduction, shape=[2, 3],
-                           x=np.array(numbers.draw(6, 0, 1)).reshape(2, 3), y=np.array(numbers.draw(6, 0, 1, 5)).reshape(2, 3),
-                           weight=option(numbers, w, 0, 4))
+                yield dict(
+                    op="bce",
+                    dtype=dtype,
+                    reduction=reduction,
+                    shape=[2, 3],
+                    x=np.array(numbers.draw(6, 0, 1)).reshape(2, 3),
+                    y=np.array(numbers.draw(6, 0, 1, 5)).reshape(2, 3),
+                    weight=option(numbers, w, 0, 4),
+                )
 
 
 def other_shapes(numbers):
-    shapes = (((), None), ((1,), None), ((4,), (4,)), ((2, 2, 2), (2, 1)), ((1, 3, 1, 2), (3, 1, 1)), ((0,), None))
+    shapes = (
+        ((), None),
+        ((1,), None),
+        ((4,), (4,)),
+        ((2, 2, 2), (2, 1)),
+        ((1, 3, 1, 2), (3, 1, 1)),
+        ((0,), None),
+    )
     for shape, p in shapes:
         for op in ("logits", "bce"):
             for i, reduction in enumerate(REDUCTIONS):
                 count = int(np.prod(shape))
                 low, high = (-6, 6) if op == "logits" else (0, 1)
-                yield dict(op=op, dtype=("f64", "f32")[i % 2], reduction=reduction, shape=list(shape),
-                           x=np.array(numbers.draw(count, low, high)).reshape(shape),
-                           y=np.array(numbers.draw(count, 0, 1, 5)).reshape(shape),
-                           pos_weight=option(numbers, p, 0, 4) if op == "logits" else None)
+                yield dict(
+                    op=op,
+                    dtype=("f64", "f32")[i % 2],
+                    reduction=reduction,
+                    shape=list(shape),
+                    x=np.array(numbers.draw(count, low, high)).reshape(shape),
+                    y=np.array(numbers.draw(count, 0, 1, 5)).reshape(shape),
+                    pos_weight=option(numbers, p, 0, 4) if op == "logits" else None,
+                )
 
 
 EXTREME = (
-    (0, -0.0, 1e-30, -1e-30), (1e-7, -1e-7, 0.3, -0.3), (5, -5, 10, -10), (17, -17, 20, -20),
-    (37.42994775023705, -37.42994775023705, 40, -40), (88, -88, 100, -100), (700, -700, 745, -745),
-    (1e4, -1e4, 3e38, -3e37), (float("inf"), 0, 1, 2), (float("-inf"), 0, 1, 2),
+    (0, -0.0, 1e-30, -1e-30),
+    (1e-7, -1e-7, 0.3, -0.3),
+    (5, -5, 10, -10),
+    (17, -17, 20, -20),
+    (37.42994775023705, -37.42994775023705, 40, -40),
+    (88, -88, 100, -100),
+    (700, -700, 745, -745),
+    (1e4, -1e4, 3e38, -3e37),
+    (float("inf"), 0, 1, 2),
+    (float("-inf"), 0, 1, 2),
 )
 
 
@@ -291,18 +359,38 @@ def extreme_logits(numbers):
             for dtype in DTYPES:
                 yield dict(op="logits", dtype=dtype, reduction="none", shape=[4], x=row, y=[y] * 4)
         for dtype in DTYPES:
-            yield dict(op="logits", dtype=dtype, reduction="none", shape=[4], x=row, y=[1, 0, 1, 0.25],
-                       pos_weight=[3.0, 2.0, 0.5, 0.25])
+            yield dict(
+                op="logits",
+                dtype=dtype,
+                reduction="none",
+                shape=[4],
+                x=row,
+                y=[1, 0, 1, 0.25],
+                pos_weight=[3.0, 2.0, 0.5, 0.25],
+            )
 
 
 def edges_of_probabilities(numbers):
-    rows = ((0, 0.5, 1, 0.25), (1e-45, 1e-38, 1e-30, 1e-20), (1e-13, 1e-12, 1e-11, 1e-7),
-            (0.999, 0.99999, 0.9999999, 1), (0.0625, 0.125, 0.875, 0.9375))
+    rows = (
+        (0, 0.5, 1, 0.25),
+        (1e-45, 1e-38, 1e-30, 1e-20),
+        (1e-13, 1e-12, 1e-11, 1e-7),
+        (0.999, 0.99999, 0.9999999, 1),
+        (0.0625, 0.125, 0.875, 0.9375),
+    )
     for row in rows:
         for y in (0, 1, 0.375):
             for dtype in DTYPES:
                 yield dict(op="bce", dtype=dtype, reduction="none", shape=[4], x=row, y=[y] * 4)
-        yield dict(op="bce", dtype="f64", reduction="sum", shape=[4], x=row, y=[0, 1, 0, 1], weight=[2.0, 1.0, 0.5, -1.0])
+        yield dict(
+            op="bce",
+            dtype="f64",
+            reduction="sum",
+            shape=[4],
+            x=row,
+            y=[0, 1, 0, 1],
+            weight=[2.0, 1.0, 0.5, -1.0],
+        )
 
 
 def pages(numbers):
@@ -311,15 +399,39 @@ def pages(numbers):
     for dtype in DTYPES:
         for reduction in REDUCTIONS:
             yield dict(op="logits", dtype=dtype, reduction=reduction, shape=[2, 3], x=x, y=y)
-            yield dict(op="logits", dtype=dtype, reduction=reduction, shape=[2, 3], x=x, y=y, weight=[1.0] * 3, pos_weight=[1.0] * 3)
-            yield dict(op="bce", dtype=dtype, reduction=reduction, shape=[3], x=[0.2, 0.7, 0.1], y=[0, 1, 0], weight=[1.0, 2.0, 2.0])
+            yield dict(
+                op="logits",
+                dtype=dtype,
+                reduction=reduction,
+                shape=[2, 3],
+                x=x,
+                y=y,
+                weight=[1.0] * 3,
+                pos_weight=[1.0] * 3,
+            )
+            yield dict(
+                op="bce",
+                dtype=dtype,
+                reduction=reduction,
+                shape=[3],
+                x=[0.2, 0.7, 0.1],
+                y=[0, 1, 0],
+                weight=[1.0, 2.0, 2.0],
+            )
 
 
 def main():
     torch.set_num_threads(1)
     np.seterr(all="ignore")
     numbers = Numbers(1)
-    makers = (pages, logits_of_all_shapes, probabilities_of_all_shapes, other_shapes, extreme_logits, edges_of_probabilities)
+    makers = (
+        pages,
+        logits_of_all_shapes,
+        probabilities_of_all_shapes,
+        other_shapes,
+        extreme_logits,
+        edges_of_probabilities,
+    )
     for make in makers:
         for case in make(numbers):
             sys.stdout.write(json.dumps(line_of(case), separators=(",", ":")) + "\n")

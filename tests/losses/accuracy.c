@@ -1,8 +1,9 @@
 /* accuracy.c - how far values and gradients are from the truth, in units in the last place.
  *
- * The truth are the closed forms in long double. The unit is the ulp of the larger of the true result and
- * the terms that it is a sum of: where those cancel (a gradient near the probability that equals the target)
- * no method that rounds its terms does better. Elsewhere it is the plain ulp of the result.
+ * The truth are the closed forms in long double. The unit is the ulp of the larger of the true
+ * result and the terms that it is a sum of: where those cancel (a gradient near the probability
+ * that equals the target) no method that rounds its terms does better. Elsewhere it is the plain
+ * ulp of the result.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -10,7 +11,7 @@
 
 TestSuite(accuracy, .init = begin, .fini = end);
 
-/* ---- Elements ------------------------------------------------------------------------------------------ */
+/* ---- Elements -------------------------------------------------------------------------------- */
 
 enum { GRID = 4001 };
 
@@ -50,8 +51,10 @@ static void measure(const setting *s, double target, double *most)
     gr_tensor *in[] = {make(s->dtype, shape, x), make(s->dtype, shape, y), make(s->dtype, shape, w),
                        make(s->dtype, shape, p)};
     const outcome out = run(s->kind, in[0],
-                            (gr_bce_args){.target = in[1], .weight = in[2],
-                                          .pos_weight = s->p != 0 ? in[3] : NULL, .reduction = GR_NONE},
+                            (gr_bce_args){.target = in[1],
+                                          .weight = in[2],
+                                          .pos_weight = s->p != 0 ? in[3] : NULL,
+                                          .reduction = GR_NONE},
                             false);
     double *from[4], *got[QUANTITIES];
     for (int i = 0; i < 4; i++)
@@ -72,7 +75,8 @@ static void measure(const setting *s, double target, double *most)
         free(got[k]);
 }
 
-static void expect_accuracy(loss_kind kind, gr_dtype dtype, const double *targets, int count, double most)
+static void expect_accuracy(loss_kind kind, gr_dtype dtype, const double *targets, int count,
+                            double most)
 {
     static const double weights[] = {1, .7}, pos_weights[] = {0, 3, .3};
     double found[QUANTITIES] = {0};
@@ -84,8 +88,8 @@ static void expect_accuracy(loss_kind kind, gr_dtype dtype, const double *target
         if (getenv("ACCURACY_PRINT"))
             fprintf(stderr, "%s %s %s: %.3f ulp\n", kind_names[kind], gr_dtype_name(dtype),
                     quantity_names[k], found[k]);
-        cr_expect(found[k] <= most, "%s %s: %s is %g ulp off", kind_names[kind], gr_dtype_name(dtype),
-                  quantity_names[k], found[k]);
+        cr_expect(found[k] <= most, "%s %s: %s is %g ulp off", kind_names[kind],
+                  gr_dtype_name(dtype), quantity_names[k], found[k]);
     }
 }
 
@@ -96,7 +100,8 @@ static void expect_accuracy_of_plain(loss_kind kind, double most)
     for (int i = 0; i < 8; i++)
         measure(&(setting){kind, GR_F64, 1, 0}, SOFT[i], found);
     for (int k = 0; k < QUANTITIES; k++)
-        cr_expect(found[k] <= most, "%s: %s is %g ulp off", kind_names[kind], quantity_names[k], found[k]);
+        cr_expect(found[k] <= most, "%s: %s is %g ulp off", kind_names[kind], quantity_names[k],
+                  found[k]);
 }
 
 /* Floats are computed in double and rounded once: half an ulp (found: 0.500). */
@@ -108,7 +113,8 @@ Test(accuracy, of_floats_is_half_an_ulp)
     expect_accuracy(PROBABILITIES, GR_F32, SOFT, 8, 0.501);
 }
 
-/* Found, at most: loss 2.9, dx 3.4, dy 1.9, dw 2.7, dp 2.5 with weight, pos_weight and soft targets. */
+/* Found, at most: loss 2.9, dx 3.4, dy 1.9, dw 2.7, dp 2.5 with weight, pos_weight and soft
+ * targets. */
 Test(accuracy, of_doubles_is_three_ulp_and_four_with_both_weights)
 {
     expect_accuracy(LOGITS, GR_F64, HARD, 2, 3);
@@ -119,7 +125,46 @@ Test(accuracy, of_doubles_is_three_ulp_and_four_with_both_weights)
     expect_accuracy_of_plain(PROBABILITIES, 3);
 }
 
-/* ---- Sums ------------------------------------------------------------------------------------------------ */
+/* From a block's size on the sum of plain logits is one pass of its own, which writes dx as well.
+ */
+static void expect_accuracy_of_one_pass(gr_dtype dtype, double target)
+{
+    enum { COPIES = 3 };
+    static double x[COPIES * GRID], y[COPIES * GRID];
+    for (int i = 0; i < COPIES * GRID; i++) {
+        x[i] = logit_at(i % GRID);
+        y[i] = target;
+    }
+    gr_tensor *logits = make(dtype, gr_shape(COPIES * GRID), x), *in = gr_variable(logits), *dx;
+    gr_tensor *targets = make(dtype, gr_shape(COPIES * GRID), y);
+    gr_tensor *sum = gr_bce_with_logits(in, targets, .reduction = GR_SUM);
+    cr_assert_eq(gr_grad_with(sum, gr_list(in), &dx, &(gr_grad_args){0}), GR_OK);
+    double *from = values_of(logits), *label = values_of(targets), *got = values_of(dx), most = 0;
+    long double total = 0;
+    for (int i = 0; i < COPIES * GRID; i++) {
+        const truth t = truth_of_logits((point){from[i], label[i], 1, 1});
+        const double off = ulps_off(dtype, got[i], t.at[DX], t.scale[DX]);
+        most = fmax(most, off);
+        cr_expect(off <= 3, "%s x=%g y=%g: dx is %g instead of %Lg", gr_dtype_name(dtype), from[i],
+                  target, got[i], t.at[DX]);
+        total += t.at[LOSS];
+    }
+    if (getenv("ACCURACY_PRINT"))
+        fprintf(stderr, "one pass %s y=%g: dx %.3f ulp\n", gr_dtype_name(dtype), target, most);
+    cr_expect_leq(ulps_off(dtype, gr_item(sum), total, 0), dtype == GR_F32 ? 1 : 4);
+    free(from);
+    free(label);
+    free(got);
+}
+
+Test(accuracy, of_the_one_pass_over_many_logits)
+{
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < 10; k++)
+            expect_accuracy_of_one_pass(i ? GR_F64 : GR_F32, k < 2 ? HARD[k] : SOFT[k - 2]);
+}
+
+/* ---- Sums ------------------------------------------------------------------------------------ */
 
 enum { MANY = 1 << 24 };
 
@@ -129,10 +174,19 @@ static void fill(loss_kind kind, float *x, float *y)
     uint64_t state = 1;
     for (int i = 0; i < MANY; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
-        const float u = (float)(state >> 40) * 0x1p-24F, v = (float)(state >> 20 & 0xfffff) * 0x1p-20F;
+        const float u = (float)(state >> 40) * 0x1p-24F,
+                    v = (float)(state >> 20 & 0xfffff) * 0x1p-20F;
         x[i] = kind == LOGITS ? 40 * (u - .5F) * (u - .5F) * (v > .5F ? 1 : -1) + u - .5F : u;
         y[i] = i % 16 == 0 ? (v > .5F) : v;
     }
+}
+
+/* The loss of one element, of a target in [0,1]. */
+static long double true_loss(loss_kind kind, long double x, long double y)
+{
+    if (kind == PROBABILITIES)
+        return y * fminl(-logl(x), 100) + (1 - y) * fminl(-log1pl(-x), 100);
+    return (x > 0 ? 1 - y : y) * fabsl(x) + log1pl(expl(-fabsl(x)));
 }
 
 static long double true_sum(loss_kind kind, const float *x, const float *y)
@@ -140,7 +194,7 @@ static long double true_sum(loss_kind kind, const float *x, const float *y)
     long double sum = 0;
 #pragma omp parallel for reduction(+ : sum)
     for (int i = 0; i < MANY; i++)
-        sum += truth_of(kind, (point){(long double)x[i], (long double)y[i], 1, 1}).at[LOSS];
+        sum += true_loss(kind, (long double)x[i], (long double)y[i]);
     return sum;
 }
 
@@ -149,11 +203,13 @@ static void expect_relative(const char *what, double got, long double want, doub
     const double off = (double)fabsl((got - want) / want);
     if (getenv("ACCURACY_PRINT"))
         fprintf(stderr, "%s: %.3g\n", what, off);
-    cr_expect(off <= most, "%s is %.17g instead of %.17Lg: relative error %g", what, got, want, off);
+    cr_expect(off <= most, "%s is %.17g instead of %.17Lg: relative error %g", what, got, want,
+              off);
 }
 
 /* Every 509th element of N times the mean's gradient, in norm and in the worst ulp. */
-static void expect_gradient(loss_kind kind, gr_dtype dtype, gr_tensor *dx, const float *x, const float *y)
+static void expect_gradient(loss_kind kind, gr_dtype dtype, gr_tensor *dx, const float *x,
+                            const float *y)
 {
     long double error = 0, size = 0;
     double most = 0;
@@ -168,13 +224,14 @@ static void expect_gradient(loss_kind kind, gr_dtype dtype, gr_tensor *dx, const
     }
     const double off = (double)sqrtl(error / size);
     if (getenv("ACCURACY_PRINT"))
-        fprintf(stderr, "%s %s gradient: %.3g, worst %.3g ulp\n", kind_names[kind], gr_dtype_name(dtype), off,
-                most);
+        fprintf(stderr, "%s %s gradient: %.3g, worst %.3g ulp\n", kind_names[kind],
+                gr_dtype_name(dtype), off, most);
     cr_expect(off < (dtype == GR_F64 ? 1e-15 : 1e-7), "relative error %g", off);
     cr_expect(most <= 3, "%g ulp", most);
 }
 
-static void expect_sums(loss_kind kind, gr_dtype dtype, const float *x, const float *y, long double sum)
+static void expect_sums(loss_kind kind, gr_dtype dtype, const float *x, const float *y,
+                        long double sum)
 {
     gr_tensor *input = gr_cast(gr_from_data(ctx, GR_F32, gr_shape(MANY), x), dtype);
     gr_tensor *target = gr_cast(gr_from_data(ctx, GR_F32, gr_shape(MANY), y), dtype);

@@ -1,9 +1,9 @@
 /* documents.c - the examples that the pages on these losses print, to the last digit:
  *
- *   the mapping pages  MindSpore's ops.binary_cross_entropy_with_logits beside PyTorch's (two languages)
- *   the PyTorch page   torch.nn.functional.binary_cross_entropy_with_logits
- *   the object page    mindspore.ops.BCEWithLogitsLoss
- *   the mint page      mindspore.mint.nn.functional.binary_cross_entropy
+ *   the mapping pages  MindSpore's ops.binary_cross_entropy_with_logits beside PyTorch's (two
+ * languages) the PyTorch page   torch.nn.functional.binary_cross_entropy_with_logits the object
+ * page    mindspore.ops.BCEWithLogitsLoss the mint page
+ * mindspore.mint.nn.functional.binary_cross_entropy
  *
  * SPDX-License-Identifier: MIT
  */
@@ -35,8 +35,7 @@ Test(documents, the_mapping_pages_example)
     prints_as(gr_bce_with_logits(logit(GR_F32), label(GR_F32), .weight = ones, .pos_weight = ones),
               "0.34636116");
     prints_as(gr_bce_with_logits(logit(GR_F32), label(GR_F32)), "0.34636116");
-    cr_expect_eq(gr_item(gr_bce_with_logits(logit(GR_F32), label(GR_F32))),
-                 (double)0.34636116F);
+    cr_expect_eq(gr_item(gr_bce_with_logits(logit(GR_F32), label(GR_F32))), (double)0.34636116F);
 }
 
 Test(documents, the_mapping_pages_example_in_double)
@@ -67,14 +66,15 @@ static void reads_as(gr_tensor *x, const double *printed, double rounding)
 {
     double *values = values_of(x);
     for (int i = 0; i < 6; i++)
-        cr_expect_leq(fabs(values[i] - printed[i]), rounding, "[%d] %.9g, printed %.9g", i, values[i],
-                      printed[i]);
+        cr_expect_leq(fabs(values[i] - printed[i]), rounding, "[%d] %.9g, printed %.9g", i,
+                      values[i], printed[i]);
     free(values);
 }
 
 static void example_has_all_its_numbers(gr_dtype dtype)
 {
-    static const double elements[] = {0.6111006, 0.5032824, 0.2631860, 0.5843967, 0.5530152, -0.4368140};
+    static const double elements[] = {0.6111006, 0.5032824, 0.2631860,
+                                      0.5843967, 0.5530152, -0.4368140};
     static const double slopes[] = {0.00167091, -0.00524587, -0.08863538,
                                     0.17917013, 0.05021872,  -0.25530204};
     gr_tensor *y = label(dtype);
@@ -97,8 +97,8 @@ Test(documents, the_mapping_pages_elements_sum_and_gradients)
 
 static double mint(gr_dtype dtype, gr_reduction reduction)
 {
-    return gr_item(gr_bce(ROW(dtype, .2, .7, .1), ROW(dtype, 0, 1, 0), .weight = ROW(dtype, 1, 2, 2),
-                          .reduction = reduction));
+    return gr_item(gr_bce(ROW(dtype, .2, .7, .1), ROW(dtype, 0, 1, 0),
+                          .weight = ROW(dtype, 1, 2, 2), .reduction = reduction));
 }
 
 Test(documents, the_mint_pages_example)
@@ -111,12 +111,14 @@ Test(documents, the_mint_pages_example)
     expect_near(GR_F64, mint(GR_F64, GR_SUM), sum, 2, "sum");
     expect_near(GR_F32, mint(GR_F32, GR_SUM), 1.14721453L, 1.5, "sum as PyTorch prints it");
     gr_tensor *plain = gr_bce(ROW(GR_F64, .2, .7, .1), ROW(GR_F64, 0, 1, 0));
-    expect_near(GR_F64, gr_item(plain), -(logl(.8L) + logl(.7L) + logl(.9L)) / 3, 2, "without weight");
+    expect_near(GR_F64, gr_item(plain), -(logl(.8L) + logl(.7L) + logl(.9L)) / 3, 2,
+                "without weight");
 }
 
 Test(documents, the_mint_pages_weighted_mean_is_over_all_elements)
 {
-    /* "weighted mean" divides by N, not by the sum of the weights, which is there by its own name. */
+    /* "weighted mean" divides by N, not by the sum of the weights, which is there by its own name.
+     */
     gr_tensor *loss = gr_bce(ROW(GR_F64, .2, .7, .1), ROW(GR_F64, 0, 1, 0),
                              .weight = ROW(GR_F64, 1, 2, 2), .denominator = GR_WEIGHTS);
     cr_expect_float_eq(gr_item(loss), 0.2294, 5e-5);
@@ -164,8 +166,8 @@ Test(documents, the_pytorch_pages_own_example)
     cr_assert_eq(gr_backward(loss), GR_OK);
     long double sum = 0;
     for (int i = 0; i < 3; i++) {
-        const truth t = truth_of_logits(
-            (point){gr_get(x, gr_index(i)), gr_get(y, gr_index(i)), 1, 1});
+        const truth t =
+            truth_of_logits((point){gr_get(x, gr_index(i)), gr_get(y, gr_index(i)), 1, 1});
         sum += t.at[LOSS];
         expect_near(GR_F32, gr_get(gr_gradient(x), gr_index(i)), t.at[DX] / 3, 2, "gradient");
     }
@@ -179,7 +181,8 @@ Test(documents, the_pytorch_object_pages_example)
     for (int i = 0; i < 2; i++) {
         const gr_dtype dtype = i ? GR_F64 : GR_F32;
         gr_tensor *x = gr_full(ctx, dtype, gr_shape(10, 64), 1.5);
-        gr_tensor *y = gr_ones(ctx, dtype, gr_shape(10, 64)), *p = gr_ones(ctx, dtype, gr_shape(64));
+        gr_tensor *y = gr_ones(ctx, dtype, gr_shape(10, 64)),
+                  *p = gr_ones(ctx, dtype, gr_shape(64));
         const double loss = gr_item(gr_bce_with_logits(x, y, .pos_weight = p));
         cr_expect_leq(fabs(loss - 0.2014132633), 1.6e-8, "%.10f", loss); /* a float's, 1 ulp */
         expect_near(dtype, loss, log1pl(expl(-1.5L)), i ? 16 : 1, "mean");

@@ -1,5 +1,6 @@
-/* edges.c - the values at the edges of both binary cross entropies, line by line: saturated, huge and
- * infinite logits, probabilities of 0 and 1, targets outside [0,1], NaN, nothing at all, and refusals.
+/* edges.c - the values at the edges of both binary cross entropies, line by line: saturated, huge
+ * and infinite logits, probabilities of 0 and 1, targets outside [0,1], NaN, nothing at all, and
+ * refusals.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,7 +15,8 @@ typedef struct row {
     double loss, dx, dy;
 } row;
 
-static void expect_value(gr_dtype dtype, const row *r, const char *what, gr_tensor *got, double want)
+static void expect_value(gr_dtype dtype, const row *r, const char *what, gr_tensor *got,
+                         double want)
 {
     if (want == ANY)
         return;
@@ -50,15 +52,13 @@ static void expect_rows_of_both(loss_kind kind, const row *rows, size_t bytes)
     expect_rows(kind, GR_F64, rows, bytes);
 }
 
-/* ---- Logits --------------------------------------------------------------------------------------- */
+/* ---- Logits ---------------------------------------------------------------------------------- */
 
 Test(edges, logit_of_zero)
 {
     static const row rows[] = {
-        {0, 0, 1, 0.693147182, .5, 0},
-        {0, 1, 1, 0.693147182, -.5, 0},
-        {0, .5, 1, 0.693147182, 0, 0},
-        {-0.0, 0, 1, 0.693147182, .5, 0},
+        {0, 0, 1, 0.693147182, .5, 0},     {0, 1, 1, 0.693147182, -.5, 0},
+        {0, .5, 1, 0.693147182, 0, 0},     {-0.0, 0, 1, 0.693147182, .5, 0},
         {-0.0, 1, 1, 0.693147182, -.5, 0},
     };
     expect_rows_of_both(LOGITS, rows, sizeof rows);
@@ -67,16 +67,16 @@ Test(edges, logit_of_zero)
 Test(edges, large_logits)
 {
     static const row rows[] = {
-        {1e4, 0, 1, 1e4, 1, -1e4},  {1e4, 1, 1, 0, 0, -1e4},
-        {-1e4, 1, 1, 1e4, -1, 1e4}, {-1e4, 0, 1, 0, 0, 1e4},
-        {3e38, 0, 1, 3e38, 1, -3e38}, {3e38, .5, 1, 1.5e38, .5, -3e38},
+        {1e4, 0, 1, 1e4, 1, -1e4}, {1e4, 1, 1, 0, 0, -1e4},      {-1e4, 1, 1, 1e4, -1, 1e4},
+        {-1e4, 0, 1, 0, 0, 1e4},   {3e38, 0, 1, 3e38, 1, -3e38}, {3e38, .5, 1, 1.5e38, .5, -3e38},
     };
     expect_rows_of_both(LOGITS, rows, sizeof rows);
     static const row overflows = {-3e38, 1, 3, INFINITY, -3, INFINITY};
     expect_row(LOGITS, GR_F32, &overflows);
     static const row fits = {-3e38, 1, 3, ANY, -3, ANY};
     expect_row(LOGITS, GR_F64, &fits);
-    gr_tensor *loss = gr_bce_with_logits(ROW(GR_F64, -3e38), ROW(GR_F64, 1), .pos_weight = ROW(GR_F64, 3));
+    gr_tensor *loss =
+        gr_bce_with_logits(ROW(GR_F64, -3e38), ROW(GR_F64, 1), .pos_weight = ROW(GR_F64, 3));
     expect_near(GR_F64, gr_item(loss), 3 * (long double)3e38, 1, "beyond a float");
 }
 
@@ -92,8 +92,8 @@ Test(edges, saturated_logits_keep_value_and_gradient)
     expect_rows_of_both(LOGITS, rows, sizeof rows);
 
     const double x = 37.42994775023705;
-    const outcome out =
-        run(LOGITS, ROW(GR_F64, x), (gr_bce_args){.target = ROW(GR_F64, 1), .reduction = GR_NONE}, false);
+    const outcome out = run(LOGITS, ROW(GR_F64, x),
+                            (gr_bce_args){.target = ROW(GR_F64, 1), .reduction = GR_NONE}, false);
     expect_near(GR_F64, gr_item(out.at[LOSS]), 5.5511151231257759e-17L, 2, "loss");
     expect_near(GR_F64, gr_item(out.at[DX]), -5.5511151231257765e-17L, 2, "dx");
 }
@@ -117,7 +117,8 @@ Test(edges, an_infinite_logit_that_agrees_leaves_the_mean_finite)
         const gr_dtype dtype = i ? GR_F64 : GR_F32;
         gr_tensor *x = ROW(dtype, INFINITY, 0, -INFINITY), *y = ROW(dtype, 1, 1, 0);
         expect_near(dtype, gr_item(gr_bce_with_logits(x, y)), logl(2) / 3, 1, "mean");
-        expect_near(dtype, gr_item(gr_bce_with_logits(x, y, .reduction = GR_SUM)), logl(2), 1, "sum");
+        expect_near(dtype, gr_item(gr_bce_with_logits(x, y, .reduction = GR_SUM)), logl(2), 1,
+                    "sum");
     }
 }
 
@@ -146,7 +147,8 @@ Test(edges, an_infinite_logit_among_many)
 Test(edges, logits_with_targets_outside_the_unit_interval)
 {
     static const row rows[] = {
-        {.3, -.5, 1, 1.00435524, ANY, -.3}, {.3, 1.5, 1, .404355244, ANY, -.3},
+        {.3, -.5, 1, 1.00435524, ANY, -.3},
+        {.3, 1.5, 1, .404355244, ANY, -.3},
         {.3, 2, 1, .254355244, ANY, -.3},
     };
     expect_rows_of_both(LOGITS, rows, sizeof rows);
@@ -163,13 +165,13 @@ Test(edges, pos_weight_of_logits)
     expect_rows_of_both(LOGITS, rows, sizeof rows);
 }
 
-/* ---- Probabilities --------------------------------------------------------------------------------- */
+/* ---- Probabilities --------------------------------------------------------------------------- */
 
 Test(edges, probabilities_of_zero_and_one)
 {
     static const row rows[] = {
-        {0, 0, 1, 0, 0, 100},       {0, 1, 1, 100, -1e12, 100},  {0, .5, 1, 50, -.5e12, 100},
-        {1, 0, 1, 100, 1e12, -100}, {1, 1, 1, 0, 0, -100},       {1, .5, 1, 50, .5e12, -100},
+        {0, 0, 1, 0, 0, 100},       {0, 1, 1, 100, -1e12, 100},    {0, .5, 1, 50, -.5e12, 100},
+        {1, 0, 1, 100, 1e12, -100}, {1, 1, 1, 0, 0, -100},         {1, .5, 1, 50, .5e12, -100},
         {-0.0, 0, 1, 0, 0, 100},    {-0.0, 1, 1, 100, -1e12, 100}, {0, 1, 3, 300, -3e12, 300},
     };
     expect_rows_of_both(PROBABILITIES, rows, sizeof rows);
@@ -205,7 +207,9 @@ Test(edges, tiny_probabilities)
     };
     expect_rows_of_both(PROBABILITIES, rows, sizeof rows);
     static const row doubles[] = {
-        {5e-324, 1, 1, 100, -1e12, 100}, {1e-300, 1, 1, 100, -1e12, 100}, {1e-43, 1, 1, 99.0111593, ANY, ANY},
+        {5e-324, 1, 1, 100, -1e12, 100},
+        {1e-300, 1, 1, 100, -1e12, 100},
+        {1e-43, 1, 1, 99.0111593, ANY, ANY},
     };
     expect_rows(PROBABILITIES, GR_F64, doubles, sizeof doubles);
 }
@@ -214,7 +218,8 @@ Test(edges, probabilities_take_targets_outside_the_unit_interval)
 {
     /* As PyTorch did before it checked: x = .3. */
     static const row rows[] = {
-        {.3, -.5, 1, -0.0669738, ANY, ANY}, {.3, 2, 1, 2.0512707, ANY, ANY},
+        {.3, -.5, 1, -0.0669738, ANY, ANY},
+        {.3, 2, 1, 2.0512707, ANY, ANY},
     };
     for (int i = 0; i < 2; i++) {
         gr_tensor *loss = gr_bce(ROW(GR_F64, rows[i].x), ROW(GR_F64, rows[i].y));
@@ -226,14 +231,19 @@ Test(edges, probabilities_take_targets_outside_the_unit_interval)
     cr_expect(!isfinite(gr_item(gr_bce(ROW(GR_F64, .3), ROW(GR_F64, INFINITY)))));
 }
 
-/* ---- Everything against the closed forms ------------------------------------------------------------- */
+/* ---- Everything against the closed forms ----------------------------------------------------- */
 
 static const double LOGITS_TRIED[] = {
-    0, -0.0, 1e-300, 1e-45, 1e-30, -1e-30, 1e-7, -1e-7, .3, -1, 1, 3, -5, 17, -17, 20, -20, 37.43, -37.43, 88,
-    -88, 88.7, -88.7, 89, -89, 104, -104, 500, -500, 1e4, -1e4, 3e38, -3e38, INFINITY, -INFINITY};
+    0,   -0.0, 1e-300, 1e-45, 1e-30, -1e-30, 1e-7,   -1e-7, .3,    -1,       1,        3,
+    -5,  17,   -17,    20,    -20,   37.43,  -37.43, 88,    -88,   88.7,     -88.7,    89,
+    -89, 104,  -104,   500,   -500,  1e4,    -1e4,   3e38,  -3e38, INFINITY, -INFINITY};
 static const double PROBABILITIES_TRIED[] = {
-    0, -0.0, 1e-300, 1e-45, 3.7835e-44, 1e-43, 1e-38, 1e-30, 1e-20, 1e-12, 1e-7, .1, .3, .5,
-    .75, .9, .999, .9999999, 0x1.fffffep-1, 0x1.fffffffffffffp-1, 1};
+    0,          -0.0,     1e-300,        1e-45,
+    3.7835e-44, 1e-43,    1e-38,         1e-30,
+    1e-20,      1e-12,    1e-7,          .1,
+    .3,         .5,       .75,           .9,
+    .999,       .9999999, 0x1.fffffep-1, 0x1.fffffffffffffp-1,
+    1};
 static const double TARGETS_TRIED[] = {0, 1, .5, .125, 1e-30, -.5, 1.5, 2};
 static const double WEIGHTS_TRIED[] = {1, 2.5, -1.5, 0};
 static const double POS_WEIGHTS_TRIED[] = {1, 3, .25, 0, -1};
@@ -267,8 +277,8 @@ static void expect_element(loss_kind kind, gr_dtype dtype, const outcome *out, i
         const double got = gr_get(out->at[k], gr_index(i, j));
         const double off = ulps_off(dtype, got, t.at[k], t.scale[k]);
         cr_expect(off <= 3, "%s %s x=%Lg y=%Lg w=%Lg p=%Lg: %s %.17g instead of %.17Lg, %g ulp",
-                  kind_names[kind], gr_dtype_name(dtype), a.x, a.y, a.w, a.p, quantity_names[k], got,
-                  t.at[k], off);
+                  kind_names[kind], gr_dtype_name(dtype), a.x, a.y, a.w, a.p, quantity_names[k],
+                  got, t.at[k], off);
     }
 }
 
@@ -278,9 +288,11 @@ static void expect_closed_forms(loss_kind kind, gr_dtype dtype, const double *in
     for (int i = 0; i < rows * COLUMNS; i++)
         x[i] = inputs[i / COLUMNS];
     gr_tensor *input = make(dtype, gr_shape(rows, COLUMNS), x);
-    gr_tensor *y = columns(dtype, rows, 0), *w = columns(dtype, rows, 1), *p = columns(dtype, rows, 2);
-    const outcome out = run(
-        kind, input, (gr_bce_args){.target = y, .weight = w, .pos_weight = p, .reduction = GR_NONE}, false);
+    gr_tensor *y = columns(dtype, rows, 0), *w = columns(dtype, rows, 1),
+              *p = columns(dtype, rows, 2);
+    const outcome out =
+        run(kind, input,
+            (gr_bce_args){.target = y, .weight = w, .pos_weight = p, .reduction = GR_NONE}, false);
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < COLUMNS; j++)
             expect_element(kind, dtype, &out, i, j,
@@ -297,10 +309,10 @@ Test(edges, every_combination_is_the_closed_form)
     expect_closed_forms(PROBABILITIES, GR_F64, PROBABILITIES_TRIED, COUNT(PROBABILITIES_TRIED));
 }
 
-/* ---- NaN ---------------------------------------------------------------------------------------------- */
+/* ---- NaN ------------------------------------------------------------------------------------- */
 
-/* Which quantities are NaN where an operand (x, y, w, p) is. The derivative in an operand of which the
-   loss is a linear function does not contain it. */
+/* Which quantities are NaN where an operand (x, y, w, p) is. The derivative in an operand of which
+   the loss is a linear function does not contain it. */
 static void expect_nan(gr_dtype dtype, int operand, const bool *nan)
 {
     double in[] = {.5, .25, 2, 3};
@@ -338,7 +350,8 @@ Test(edges, nan_is_passed_on)
 
 Test(edges, nan_is_passed_on_among_many)
 {
-    gr_tensor *x = gr_zeros(ctx, GR_F32, gr_shape(5000)), *y = gr_zeros(ctx, GR_F32, gr_shape(5000));
+    gr_tensor *x = gr_zeros(ctx, GR_F32, gr_shape(5000)),
+              *y = gr_zeros(ctx, GR_F32, gr_shape(5000));
     ((float *)(void *)(uintptr_t)gr_data(x))[4999] = NAN;
     cr_expect(isnan(gr_item(gr_bce_with_logits(x, y))));
     cr_expect(isnan(gr_item(gr_bce_with_logits(y, x))));
@@ -356,10 +369,11 @@ Test(edges, negative_weights_are_plain_arithmetic)
 {
     gr_tensor *x = ROW(GR_F64, .3, -2), *y = ROW(GR_F64, 1, 0), *w = ROW(GR_F64, -1.5, -2);
     gr_tensor *loss = gr_bce_with_logits(x, y, .weight = w, .reduction = GR_SUM);
-    expect_near(GR_F64, gr_item(loss), -1.5L * softplus(-(long double).3) - 2 * softplus(-2), 2, "sum");
+    expect_near(GR_F64, gr_item(loss), -1.5L * softplus(-(long double).3) - 2 * softplus(-2), 2,
+                "sum");
 }
 
-/* ---- The domain ----------------------------------------------------------------------------------------- */
+/* ---- The domain ------------------------------------------------------------------------------ */
 
 static void refuses_input(gr_dtype dtype, double value, const char *message)
 {
@@ -379,14 +393,16 @@ Test(edges, probabilities_outside_are_refused)
         refuses_input(dtype, -.125, "bce: input at [1,2] of shape [2,3] is -0.125, outside [0,1]");
         refuses_input(dtype, 1.125, "bce: input at [1,2] of shape [2,3] is 1.125, outside [0,1]");
         refuses_input(dtype, INFINITY, "bce: input at [1,2] of shape [2,3] is inf, outside [0,1]");
-        refuses_input(dtype, -INFINITY, "bce: input at [1,2] of shape [2,3] is -inf, outside [0,1]");
+        refuses_input(dtype, -INFINITY,
+                      "bce: input at [1,2] of shape [2,3] is -inf, outside [0,1]");
         refuses_input(dtype, NAN, "bce: input at [1,2] of shape [2,3] is nan, outside [0,1]");
     }
     gr_tensor *x = ROW(GR_F32, 1.00000012), *y = ROW(GR_F32, 1);
     cr_expect(gr_failed(gr_bce_with(x, &(gr_bce_args){.target = y})), "the float after 1");
     cr_expect_eq(gr_error(ctx), GR_ERROR_DOMAIN);
     gr_error_clear(ctx);
-    cr_expect(gr_failed(gr_bce_with(ROW(GR_F64, -5e-324), &(gr_bce_args){.target = ROW(GR_F64, 1)})));
+    cr_expect(
+        gr_failed(gr_bce_with(ROW(GR_F64, -5e-324), &(gr_bce_args){.target = ROW(GR_F64, 1)})));
     cr_expect_eq(gr_error(ctx), GR_ERROR_DOMAIN);
     gr_error_clear(ctx);
 }
@@ -405,12 +421,12 @@ Test(edges, a_probability_outside_is_named_by_its_place)
     cr_expect(gr_failed(y) && strstr(gr_error_message(ctx), "[345,12] of shape [1000,20] is 2"));
     cr_expect_not_null(strstr(gr_error_message(ctx), want), "%s", gr_error_message(ctx));
     gr_error_clear(ctx);
-    expect_error(gr_bce_with(ONE(GR_F32, 2), &(gr_bce_args){.target = ONE(GR_F32, 1)}), GR_ERROR_DOMAIN,
-                 "bce: input at [] of shape [] is 2, outside [0,1]");
+    expect_error(gr_bce_with(ONE(GR_F32, 2), &(gr_bce_args){.target = ONE(GR_F32, 1)}),
+                 GR_ERROR_DOMAIN, "bce: input at [] of shape [] is 2, outside [0,1]");
     free(values);
 }
 
-/* ---- Nothing, and one element ------------------------------------------------------------------------- */
+/* ---- Nothing, and one element ---------------------------------------------------------------- */
 
 static void expect_empty(loss_kind kind, gr_dtype dtype)
 {
@@ -468,7 +484,8 @@ Test(edges, an_upstream_gradient_of_zero_gives_exact_zeros)
 {
     for (int kind = 0; kind < KINDS; kind++)
         for (int i = 0; i < 6; i++) {
-            gr_tensor *x = kind == LOGITS ? ROW(GR_F64, -1e4, .3, 1e4, 20) : ROW(GR_F64, 0, .3, 1, 1e-30);
+            gr_tensor *x =
+                kind == LOGITS ? ROW(GR_F64, -1e4, .3, 1e4, 20) : ROW(GR_F64, 0, .3, 1, 1e-30);
             const gr_bce_args args = {.target = ROW(GR_F64, 1, .5, 0, 1),
                                       .weight = ROW(GR_F64, 1, 2, 3, 4),
                                       .pos_weight = ROW(GR_F64, 4, 3, 2, 1),

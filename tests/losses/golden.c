@@ -1,5 +1,6 @@
-/* golden.c - both losses against PyTorch 2.13, and where PyTorch is off against the truth: the cases of
- * tests/golden/losses.jsonl, made by tests/golden/make.py, which says what each line holds.
+/* golden.c - both losses against PyTorch 2.13, and where PyTorch is off against the truth: the
+ * cases of tests/golden/losses.jsonl, made by tests/golden/make.py, which says what each line
+ * holds.
  *
  * The file is GR_GOLDEN's, or tests/golden/losses.jsonl.
  *
@@ -16,14 +17,14 @@
 
 TestSuite(golden, .init = begin, .fini = end);
 
-/* Each is within 3 ulp of the truth: PyTorch's or the rounded truth, gradus by accuracy.c, with one or
-   two of the recorded rules' in the second derivatives. Found: 4. */
+/* Each is within 3 ulp of the truth: PyTorch's or the rounded truth, gradus by accuracy.c, with one
+   or two of the recorded rules' in the second derivatives. Found: 4. */
 enum { TOLERANCE = 6 };
 enum { OF_LOSS, OF_DX, OF_DY, OF_DXX, OF_DXY, EXPECTED };
 static const char *const expected_names[EXPECTED] = {"loss", "dx", "dy", "dxx", "dxy"};
 static const double GRADIENT[] = {1, -.5, 2, .25}, SECOND[] = {1, 2, -.5};
 
-/* ---- Reading -------------------------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 static double *numbers_of(const json_t *array)
 {
@@ -54,7 +55,8 @@ static gr_tensor *option_of(gr_dtype dtype, const json_t *given)
 {
     if (!given)
         return NULL;
-    return tensor_of(dtype, shape_of(json_object_get(given, "shape")), json_object_get(given, "data"));
+    return tensor_of(dtype, shape_of(json_object_get(given, "shape")),
+                     json_object_get(given, "data"));
 }
 
 static gr_tensor *cycle(gr_dtype dtype, gr_dims shape, const double *pattern, int period)
@@ -73,7 +75,7 @@ static bool text_is(const json_t *line, const char *key, const char *value)
     return strcmp(json_string_value(json_object_get(line, key)), value) == 0;
 }
 
-/* ---- One case ------------------------------------------------------------------------------------------- */
+/* ---- One case -------------------------------------------------------------------------------- */
 
 typedef struct tally {
     int line, values, differing;
@@ -87,12 +89,13 @@ static void expect_numbers(tally *t, const json_t *line, int quantity, gr_tensor
     const json_t *own = json_object_get(json_object_get(line, "ulps"), name);
     double *want = numbers_of(json_object_get(line, name)), *values = values_of(got);
     const int64_t count = (int64_t)json_array_size(json_object_get(line, name));
-    cr_assert_eq(gr_numel(got), count, "line %d: %s has %lld elements", t->line, name, (long long)gr_numel(got));
+    cr_assert_eq(gr_numel(got), count, "line %d: %s has %lld elements", t->line, name,
+                 (long long)gr_numel(got));
     for (int64_t i = 0; i < count; i++, t->values++) {
         const double off = ulps_off(dtype, values[i], (long double)want[i], 0);
         cr_expect(off <= (own ? (double)json_integer_value(own) : TOLERANCE),
-                  "line %d: %s[%lld] is %.17g instead of %.17g, %g ulp", t->line, name, (long long)i,
-                  values[i], want[i], off);
+                  "line %d: %s[%lld] is %.17g instead of %.17g, %g ulp", t->line, name,
+                  (long long)i, values[i], want[i], off);
         if (!own && off > t->most[dtype == GR_F64])
             t->most[dtype == GR_F64] = off;
     }
@@ -119,12 +122,14 @@ static void expect_case(tally *t, const json_t *line)
     gr_tensor *seed = args.reduction == GR_NONE ? cycle(dtype, shape, GRADIENT, 4) : NULL;
     expect_numbers(t, line, OF_LOSS, loss);
     for (int record = 0; record < 2; record++) {
-        cr_assert_eq(gr_grad_with(loss, gr_list(x, y), d, &(gr_grad_args){.seed = seed, .record = record}),
-                     GR_OK, "line %d: %s", t->line, gr_error_message(ctx));
+        cr_assert_eq(
+            gr_grad_with(loss, gr_list(x, y), d, &(gr_grad_args){.seed = seed, .record = record}),
+            GR_OK, "line %d: %s", t->line, gr_error_message(ctx));
         expect_numbers(t, line, OF_DX, d[0]);
         expect_numbers(t, line, OF_DY, d[1]);
     }
-    cr_assert_eq(gr_grad_with(d[0], gr_list(x, y), dd, &(gr_grad_args){.seed = cycle(dtype, shape, SECOND, 3)}),
+    cr_assert_eq(gr_grad_with(d[0], gr_list(x, y), dd,
+                              &(gr_grad_args){.seed = cycle(dtype, shape, SECOND, 3)}),
                  GR_OK, "line %d: %s", t->line, gr_error_message(ctx));
     expect_numbers(t, line, OF_DXX, dd[0]);
     expect_numbers(t, line, OF_DXY, dd[1]);
@@ -135,7 +140,8 @@ Test(golden, losses)
 {
     char text[8192];
     tally t = {0};
-    const char *path = getenv("GR_GOLDEN") ? getenv("GR_GOLDEN") : TESTS_ROOT "/golden/losses.jsonl";
+    const char *path =
+        getenv("GR_GOLDEN") ? getenv("GR_GOLDEN") : TESTS_ROOT "/golden/losses.jsonl";
     FILE *file = fopen(path, "r");
     cr_assert_not_null(file, "%s", path);
     while (fgets(text, sizeof text, file)) {
@@ -149,8 +155,11 @@ Test(golden, losses)
     }
     fclose(file);
     cr_expect(t.line >= 300, "only %d cases", t.line);
-    cr_expect(t.differing > 0 && t.differing < t.line, "%d cases where PyTorch differs", t.differing);
+    cr_expect(t.differing > 0 && t.differing < t.line, "%d cases where PyTorch differs",
+              t.differing);
     if (getenv("ACCURACY_PRINT"))
-        fprintf(stderr, "%d cases, %d values, %d cases with others than PyTorch's; at most %g ulp in floats, %g in doubles\n",
+        fprintf(stderr,
+                "%d cases, %d values, %d cases with others than PyTorch's; at most %g ulp in "
+                "floats, %g in doubles\n",
                 t.line, t.values, t.differing, t.most[0], t.most[1]);
 }

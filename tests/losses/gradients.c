@@ -1,5 +1,6 @@
-/* gradients.c - the gradients of both losses: against differences, to second order, under every option;
- * the fused rule against the recorded one; second derivatives against their closed forms; dtypes.
+/* gradients.c - the gradients of both losses: against differences, to second order, under every
+ * option; the fused rule against the recorded one; second derivatives against their closed forms;
+ * dtypes.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -8,7 +9,7 @@
 
 TestSuite(gradients, .init = begin, .fini = end);
 
-/* ---- Against differences -------------------------------------------------------------------------------- */
+/* ---- Against differences --------------------------------------------------------------------- */
 
 /* A loss as a function of input, target and, where they are given, weight and pos_weight. */
 typedef struct problem {
@@ -49,7 +50,8 @@ static gr_dims option_shape(int i)
 }
 enum { OPTION_SHAPES = 7 };
 
-static void check(problem *p, gr_tensor *x, gr_tensor *y, gr_tensor *w, gr_tensor *pos, const char *name)
+static void check(problem *p, gr_tensor *x, gr_tensor *y, gr_tensor *w, gr_tensor *pos,
+                  const char *name)
 {
     gr_tensor *in[] = {x, y, w ? w : pos, pos};
     gr_gradcheck_report report;
@@ -83,8 +85,9 @@ static void check_shapes(loss_kind kind, gr_reduction reduction)
             char name[64];
             snprintf(name, sizeof name, "reduction %d, weight shape %d, pos_weight shape %d",
                      (int)reduction, i, j);
-            check(&p, input_of(kind), numbers(gr_shape(2, 3), 10), i ? numbers(option_shape(i), 20) : NULL,
-                  j ? numbers(option_shape(j), 30) : NULL, name);
+            check(&p, input_of(kind), numbers(gr_shape(2, 3), 10),
+                  i ? numbers(option_shape(i), 20) : NULL, j ? numbers(option_shape(j), 30) : NULL,
+                  name);
             cr_assert_eq(gr_scope_end(ctx), GR_OK);
         }
 }
@@ -99,7 +102,8 @@ Test(gradients, elements_of_probabilities_for_every_shape) { check_shapes(PROBAB
 /* Each set of options, with all four operands. */
 static void check_options(loss_kind kind, gr_reduction reduction)
 {
-    gr_tensor *mask = MAKE(GR_BOOL, gr_shape(2, 3), 1, 0, 1, 1, 1, 0), *column = MAKE(GR_U8, gr_shape(2, 1), 0, 1);
+    gr_tensor *mask = MAKE(GR_BOOL, gr_shape(2, 3), 1, 0, 1, 1, 1, 0),
+              *column = MAKE(GR_U8, gr_shape(2, 1), 0, 1);
     const struct {
         const char *name;
         gr_bce_args args;
@@ -119,7 +123,11 @@ static void check_options(loss_kind kind, gr_reduction reduction)
         {"focal", {.gamma = 2.5, .alpha = .75}},
         {"strict", {.strict_target = true}},
         {"everything",
-         {.label_smoothing = .1, .mask = mask, .denominator = GR_WEIGHTS, .gamma = 1.5, .alpha = .3,
+         {.label_smoothing = .1,
+          .mask = mask,
+          .denominator = GR_WEIGHTS,
+          .gamma = 1.5,
+          .alpha = .3,
           .strict_target = true}},
     };
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
@@ -129,7 +137,8 @@ static void check_options(loss_kind kind, gr_reduction reduction)
               numbers(gr_shape(3), 30), sets[i].name);
     }
     problem p = {.kind = kind, .args = {.class_axis = gr_axes(0), .reduction = reduction}};
-    check(&p, input_of(kind), numbers(gr_shape(2, 3), 10), NULL, numbers(gr_shape(2), 30), "class axis");
+    check(&p, input_of(kind), numbers(gr_shape(2, 3), 10), NULL, numbers(gr_shape(2), 30),
+          "class axis");
 }
 
 static void check_options_of(loss_kind kind)
@@ -143,19 +152,23 @@ Test(gradients, of_probabilities_under_every_option) { check_options_of(PROBABIL
 
 Test(gradients, of_strided_operands)
 {
-    problem p = {.kind = LOGITS, .args = {.reduction = GR_SUM, .mask = gr_transpose(numbers(gr_shape(3, 2), 1))}};
-    check(&p, input_of(LOGITS), numbers(gr_shape(2, 3), 10), numbers(gr_shape(2, 3), 1), NULL, "strided mask");
+    problem p = {.kind = LOGITS,
+                 .args = {.reduction = GR_SUM, .mask = gr_transpose(numbers(gr_shape(3, 2), 1))}};
+    check(&p, input_of(LOGITS), numbers(gr_shape(2, 3), 10), numbers(gr_shape(2, 3), 1), NULL,
+          "strided mask");
     gr_tensor *x = gr_variable(numbers(gr_shape(3, 2), 0)), *y = numbers(gr_shape(3, 2), 10);
     gr_tensor *straight = gr_grad(gr_bce_with_logits(x, y), x);
     gr_tensor *turned = gr_grad(gr_bce_with_logits(gr_transpose(x), gr_transpose(y)), x);
     cr_expect(same_bits(straight, gr_contiguous(turned)));
 }
 
-/* ---- The fused rule and the recorded one ------------------------------------------------------------------- */
+/* ---- The fused rule and the recorded one ----------------------------------------------------- */
 
-static const double LOGITS_TRIED[] = {0,   1e-30, -1e-7, .3,   -1,  2,   -5,  17,   -17,      20,       -20, 37.43,
-                                      -88, 89,    104,   -500, 700, 1e4, -1e4, 3e37, INFINITY, -INFINITY};
-static const double PROBABILITIES_TRIED[] = {0, 1e-45, 1e-38, 1e-30, 1e-12, 1e-7, .1, .3, .5, .9, .9999999, 1};
+static const double LOGITS_TRIED[] = {0,   1e-30, -1e-7, .3,    -1,       2,        -5,  17,
+                                      -17, 20,    -20,   37.43, -88,      89,       104, -500,
+                                      700, 1e4,   -1e4,  3e37,  INFINITY, -INFINITY};
+static const double PROBABILITIES_TRIED[] = {0,  1e-45, 1e-38, 1e-30, 1e-12,    1e-7,
+                                             .1, .3,    .5,    .9,    .9999999, 1};
 static const double TARGETS_TRIED[] = {0, 1, .5, .125, 1.5, -.5};
 static const double POS_WEIGHTS_TRIED[] = {1, 3, .25, 0};
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
@@ -178,14 +191,17 @@ static grid grid_of(loss_kind kind, gr_dtype dtype)
                 p[n] = POS_WEIGHTS_TRIED[k];
             }
     const gr_dims shape = gr_shape(n);
-    return (grid){make(dtype, shape, x), make(dtype, shape, y), make(dtype, shape, w), make(dtype, shape, p)};
+    return (grid){make(dtype, shape, x), make(dtype, shape, y), make(dtype, shape, w),
+                  make(dtype, shape, p)};
 }
 
 /* Both rules against each other, in ulp of the closed form's largest term. */
 static void compare_rules(loss_kind kind, gr_dtype dtype, bool with_pos_weight, double most)
 {
     const grid g = grid_of(kind, dtype);
-    const gr_bce_args args = {.target = g.y, .weight = g.w, .pos_weight = with_pos_weight ? g.p : NULL,
+    const gr_bce_args args = {.target = g.y,
+                              .weight = g.w,
+                              .pos_weight = with_pos_weight ? g.p : NULL,
                               .reduction = GR_NONE};
     const outcome fused = run(kind, g.x, args, false), recorded = run(kind, g.x, args, true);
     cr_expect(same_bits(fused.at[LOSS], recorded.at[LOSS]));
@@ -201,14 +217,15 @@ static void compare_rules(loss_kind kind, gr_dtype dtype, bool with_pos_weight, 
             const double one = gr_get(fused.at[k], at), other = gr_get(recorded.at[k], at);
             const double off = ulps_off(dtype, other, (long double)one, t.scale[k]);
             worst[k] = fmax(worst[k], off);
-            cr_expect(off <= most, "%s %s x=%Lg y=%Lg w=%Lg p=%Lg: %s %.17g fused, %.17g recorded, %g ulp",
-                      kind_names[kind], gr_dtype_name(dtype), a.x, a.y, a.w, a.p, quantity_names[k], one,
-                      other, off);
+            cr_expect(off <= most,
+                      "%s %s x=%Lg y=%Lg w=%Lg p=%Lg: %s %.17g fused, %.17g recorded, %g ulp",
+                      kind_names[kind], gr_dtype_name(dtype), a.x, a.y, a.w, a.p, quantity_names[k],
+                      one, other, off);
         }
     }
     if (getenv("ACCURACY_PRINT"))
-        fprintf(stderr, "%s %s: dx %g dy %g dw %g dp %g ulp\n", kind_names[kind], gr_dtype_name(dtype),
-                worst[DX], worst[DY], worst[DW], worst[DP]);
+        fprintf(stderr, "%s %s: dx %g dy %g dw %g dp %g ulp\n", kind_names[kind],
+                gr_dtype_name(dtype), worst[DX], worst[DY], worst[DW], worst[DP]);
 }
 
 Test(gradients, fused_and_recorded_rule_agree)
@@ -223,7 +240,8 @@ Test(gradients, fused_and_recorded_rule_agree)
 /* The same for every option, at points where nothing is infinite. */
 static void compare_options(loss_kind kind, gr_dtype dtype, gr_bce_args args)
 {
-    static const double x[] = {-30, -3, 0, 1, 4, 25}, probability[] = {1e-6, .2, .5, .7, .99, .999999};
+    static const double x[] = {-30, -3, 0, 1, 4, 25},
+                        probability[] = {1e-6, .2, .5, .7, .99, .999999};
     const gr_dims shape = gr_shape(2, 3);
     args.target = MAKE(dtype, shape, 0, 1, .25, 1, 0, .875);
     args.weight = MAKE(dtype, gr_shape(2, 1), 1.5, .75);
@@ -250,10 +268,14 @@ Test(gradients, fused_and_recorded_rule_agree_under_options)
 {
     gr_tensor *mask = MAKE(GR_BOOL, gr_shape(2, 3), 1, 0, 1, 1, 1, 0);
     const gr_bce_args sets[] = {
-        {.label_smoothing = .1},  {.mask = mask},
-        {.mask = mask, .denominator = GR_KEPT}, {.mask = mask, .denominator = GR_WEIGHTS},
-        {.gamma = 2},             {.gamma = .5},
-        {.alpha = .25},           {.label_smoothing = .1, .mask = mask, .gamma = 2, .alpha = .25},
+        {.label_smoothing = .1},
+        {.mask = mask},
+        {.mask = mask, .denominator = GR_KEPT},
+        {.mask = mask, .denominator = GR_WEIGHTS},
+        {.gamma = 2},
+        {.gamma = .5},
+        {.alpha = .25},
+        {.label_smoothing = .1, .mask = mask, .gamma = 2, .alpha = .25},
     };
     for (int kind = 0; kind < KINDS; kind++)
         for (int i = 0; i < COUNT(sets); i++) {
@@ -262,38 +284,45 @@ Test(gradients, fused_and_recorded_rule_agree_under_options)
         }
 }
 
-/* ---- Second order --------------------------------------------------------------------------------------------- */
+/* ---- Second order ---------------------------------------------------------------------------- */
 
 /* d2 loss / d i d j, for i, j among x, y, w, p. */
 static double second(loss_kind kind, point a, int i, int j)
 {
     gr_tensor *in[] = {gr_variable(ONE(GR_F64, (double)a.x)), gr_variable(ONE(GR_F64, (double)a.y)),
-                       gr_variable(ONE(GR_F64, (double)a.w)), gr_variable(ONE(GR_F64, (double)a.p))};
-    gr_tensor *value = loss_of(kind, in[0], &(gr_bce_args){.target = in[1], .weight = in[2], .pos_weight = in[3]});
+                       gr_variable(ONE(GR_F64, (double)a.w)),
+                       gr_variable(ONE(GR_F64, (double)a.p))};
+    gr_tensor *value =
+        loss_of(kind, in[0], &(gr_bce_args){.target = in[1], .weight = in[2], .pos_weight = in[3]});
     return gr_item(gr_grad(gr_grad(value, in[i]), in[j]));
 }
 
 enum { IN_X, IN_Y, IN_W, IN_P };
 
-static void expect_second(loss_kind kind, point a, int i, int j, long double want, long double scale)
+static void expect_second(loss_kind kind, point a, int i, int j, long double want,
+                          long double scale)
 {
     static const char names[] = "xywp";
     const double forth = second(kind, a, i, j), back = second(kind, a, j, i);
-    cr_expect(ulps_off(GR_F64, forth, want, scale) <= 8, "%s x=%Lg y=%Lg: d2/d%cd%c %.17g instead of %.17Lg",
-              kind_names[kind], a.x, a.y, names[i], names[j], forth, want);
-    cr_expect(ulps_off(GR_F64, back, want, scale) <= 8, "%s x=%Lg y=%Lg: d2/d%cd%c %.17g instead of %.17Lg",
-              kind_names[kind], a.x, a.y, names[j], names[i], back, want);
+    cr_expect(ulps_off(GR_F64, forth, want, scale) <= 8,
+              "%s x=%Lg y=%Lg: d2/d%cd%c %.17g instead of %.17Lg", kind_names[kind], a.x, a.y,
+              names[i], names[j], forth, want);
+    cr_expect(ulps_off(GR_F64, back, want, scale) <= 8,
+              "%s x=%Lg y=%Lg: d2/d%cd%c %.17g instead of %.17Lg", kind_names[kind], a.x, a.y,
+              names[j], names[i], back, want);
 }
 
 static void expect_second_of_logits(point a)
 {
-    const long double s = sigmoid(a.x), c = sigmoid(-a.x), up = softplus(a.x), down = softplus(-a.x);
+    const long double s = sigmoid(a.x), c = sigmoid(-a.x), up = softplus(a.x),
+                      down = softplus(-a.x);
     expect_second(LOGITS, a, IN_X, IN_X, a.w * ((1 - a.y) + a.p * a.y) * s * c, 0);
     expect_second(LOGITS, a, IN_X, IN_Y, -a.w * (s + a.p * c), 0);
     expect_second(LOGITS, a, IN_Y, IN_Y, 0, 0);
     expect_second(LOGITS, a, IN_X, IN_P, -a.w * a.y * c, 0);
     expect_second(LOGITS, a, IN_Y, IN_P, a.w * down, 0);
-    expect_second(LOGITS, a, IN_X, IN_W, (1 - a.y) * s - a.p * a.y * c, fmaxl((1 - a.y) * s, a.p * a.y * c));
+    expect_second(LOGITS, a, IN_X, IN_W, (1 - a.y) * s - a.p * a.y * c,
+                  fmaxl((1 - a.y) * s, a.p * a.y * c));
     expect_second(LOGITS, a, IN_Y, IN_W, a.p * down - up, fmaxl(a.p * down, up));
     expect_second(LOGITS, a, IN_P, IN_W, a.y * down, 0);
     expect_second(LOGITS, a, IN_P, IN_P, 0, 0);
@@ -305,7 +334,8 @@ static void expect_second_of_probabilities(point a)
     const long double c = 1 - a.x, floor = fmaxl(a.x * c, 1e-12L);
     const long double low = fmaxl(a.x, 1e-12L), high = fmaxl(c, 1e-12L);
     const long double u = fminl(-logl(a.x), 100), v = fminl(-log1pl(-a.x), 100);
-    expect_second(PROBABILITIES, a, IN_X, IN_X, a.w * (a.p * a.y / (low * low) + (1 - a.y) / (high * high)), 0);
+    expect_second(PROBABILITIES, a, IN_X, IN_X,
+                  a.w * (a.p * a.y / (low * low) + (1 - a.y) / (high * high)), 0);
     expect_second(PROBABILITIES, a, IN_X, IN_Y, -a.w * (a.p * c + a.x) / floor, 0);
     expect_second(PROBABILITIES, a, IN_Y, IN_Y, 0, 0);
     expect_second(PROBABILITIES, a, IN_X, IN_P, -a.w * a.y * c / floor, 0);
@@ -338,9 +368,12 @@ Test(gradients, second_order_where_others_lose_it)
     gr_tensor *twice = gr_grad(gr_grad(gr_bce(x, y), x), x);
     const long double c = .999F;
     expect_near(GR_F32, gr_item(twice), 1 / (c * c), 3, "at .999");
-    expect_near(GR_F64, second(PROBABILITIES, (point){0, 0, 1, 1}, IN_X, IN_X), 1, 1, "at 0, target 0");
-    expect_near(GR_F64, second(PROBABILITIES, (point){0, 1, 1, 1}, IN_X, IN_X), 1e24L, 4, "at 0, target 1");
-    expect_near(GR_F64, second(PROBABILITIES, (point){0, 1, 1, 1}, IN_X, IN_Y), -1e12L, 4, "mixed at 0");
+    expect_near(GR_F64, second(PROBABILITIES, (point){0, 0, 1, 1}, IN_X, IN_X), 1, 1,
+                "at 0, target 0");
+    expect_near(GR_F64, second(PROBABILITIES, (point){0, 1, 1, 1}, IN_X, IN_X), 1e24L, 4,
+                "at 0, target 1");
+    expect_near(GR_F64, second(PROBABILITIES, (point){0, 1, 1, 1}, IN_X, IN_Y), -1e12L, 4,
+                "mixed at 0");
     expect_near(GR_F64, second(LOGITS, (point){1e4L, 1, 1, 1}, IN_X, IN_X), 0, 0, "saturated");
     expect_near(GR_F64, second(LOGITS, (point){INFINITY, 1, 1, 1}, IN_X, IN_X), 0, 0, "infinite");
     expect_near(GR_F64, second(LOGITS, (point){-INFINITY, 0, 1, 1}, IN_X, IN_X), 0, 0, "infinite");
@@ -354,19 +387,20 @@ Test(gradients, third_order_is_there)
     cr_expect_float_eq(gr_item(third), (double)(s * (1 - s) * (1 - 2 * s)), 1e-15);
 }
 
-/* ---- A wrong pos_weight ------------------------------------------------------------------------------------------ */
+/* ---- A wrong pos_weight ---------------------------------------------------------------------- */
 
 Test(gradients, pos_weight_scales_the_positive_part_only)
 {
     /* Another library once let pos_weight scale the whole loss and gave 0.54305774 here. */
     gr_tensor *half = ONE(GR_F32, .5);
     gr_tensor *value = gr_bce_with_logits(half, half, .weight = half, .pos_weight = ONE(GR_F32, 2));
-    expect_near(GR_F32, gr_item(value), .5L * (.5L * softplus(.5L) + 2 * .5L * softplus(-.5L)), 1, "loss");
+    expect_near(GR_F32, gr_item(value), .5L * (.5L * softplus(.5L) + 2 * .5L * softplus(-.5L)), 1,
+                "loss");
     cr_expect_float_eq(gr_item(value), 0.4806, 5e-5);
     cr_expect(fabs(gr_item(value) - 0.54305774) > .05);
 }
 
-/* ---- Dtypes ------------------------------------------------------------------------------------------------------ */
+/* ---- Dtypes ---------------------------------------------------------------------------------- */
 
 static uint16_t rounded(gr_dtype dtype, float value)
 {
@@ -375,19 +409,25 @@ static uint16_t rounded(gr_dtype dtype, float value)
 
 static void expect_half(loss_kind kind, gr_dtype dtype)
 {
-    const double logits[] = {0, .3, -1, 3, -20, 9, 15.5, -8}, targets[] = {0, 1, .25, 1, 0, 0, 1, .5};
+    const double logits[] = {0, .3, -1, 3, -20, 9, 15.5, -8},
+                 targets[] = {0, 1, .25, 1, 0, 0, 1, .5};
     const double probabilities[] = {.5, .25, .75, .125, .9, .0625, 1, 0};
     gr_tensor *x = make(dtype, gr_shape(8), kind == LOGITS ? logits : probabilities);
     gr_tensor *y = make(dtype, gr_shape(8), targets), *p = gr_full(ctx, dtype, gr_shape(8), 2);
-    const outcome out = run(kind, x, (gr_bce_args){.target = y, .weight = gr_ones_like(x), .pos_weight = p,
-                                                   .reduction = GR_NONE}, false);
+    const outcome out =
+        run(kind, x,
+            (gr_bce_args){
+                .target = y, .weight = gr_ones_like(x), .pos_weight = p, .reduction = GR_NONE},
+            false);
     for (int i = 0; i < 8; i++) {
-        const truth t = truth_of(kind, (point){gr_get(x, gr_index(i)), gr_get(y, gr_index(i)), 1, 2});
+        const truth t =
+            truth_of(kind, (point){gr_get(x, gr_index(i)), gr_get(y, gr_index(i)), 1, 2});
         for (int k = LOSS; k < QUANTITIES; k++) {
             const uint16_t got = ((const uint16_t *)gr_data(out.at[k]))[i];
             const uint16_t want = rounded(dtype, (float)t.at[k]);
-            cr_expect_eq(got & 0x7fff ? got : 0, want & 0x7fff ? want : 0, "%s %s element %d: %s %04x, not %04x",
-                         kind_names[kind], gr_dtype_name(dtype), i, quantity_names[k], got, want);
+            cr_expect_eq(got & 0x7fff ? got : 0, want & 0x7fff ? want : 0,
+                         "%s %s element %d: %s %04x, not %04x", kind_names[kind],
+                         gr_dtype_name(dtype), i, quantity_names[k], got, want);
         }
     }
 }
@@ -405,7 +445,8 @@ Test(gradients, of_halves_are_computed_wider_and_rounded_once)
 
 Test(gradients, a_half_sum_loses_nothing_on_the_way)
 {
-    /* 2906 log 2 = 2014.3, the nearest bf16 2016; with each element rounded to bf16 first: 2009.2, 2008. */
+    /* 2906 log 2 = 2014.3, the nearest bf16 2016; with each element rounded to bf16 first: 2009.2,
+     * 2008. */
     gr_tensor *x = gr_zeros(ctx, GR_BF16, gr_shape(2906));
     gr_tensor *sum = gr_bce_with_logits(x, x, .reduction = GR_SUM);
     cr_expect_eq(gr_dtype_of(sum), GR_BF16);
@@ -417,7 +458,8 @@ Test(gradients, targets_may_be_integers)
     static const gr_dtype dtypes[] = {GR_I32, GR_I64, GR_U8, GR_BOOL};
     const gr_dims shape = gr_shape(2, 2);
     for (int kind = 0; kind < KINDS; kind++) {
-        gr_tensor *x = MAKE(GR_F32, shape, .25, .5, .75, .125), *y = MAKE(GR_F32, shape, 0, 1, 1, 0);
+        gr_tensor *x = MAKE(GR_F32, shape, .25, .5, .75, .125),
+                  *y = MAKE(GR_F32, shape, 0, 1, 1, 0);
         const outcome want = run(kind, x, (gr_bce_args){.target = y}, false);
         for (int i = 0; i < COUNT(dtypes); i++) {
             gr_tensor *v = gr_variable(x), *dx;
@@ -431,7 +473,8 @@ Test(gradients, targets_may_be_integers)
     gr_tensor *x = MAKE(GR_F64, shape, .25, .5, .75, .125), *y = MAKE(GR_I32, shape, 0, 1, 1, 0);
     gr_tensor *w = MAKE(GR_I64, gr_shape(2), 2, 3), *p = MAKE(GR_U8, gr_shape(2, 1), 1, 4);
     gr_tensor *whole = gr_bce(x, y, .weight = w, .pos_weight = p);
-    gr_tensor *real = gr_bce(x, gr_cast(y, GR_F64), .weight = gr_cast(w, GR_F64), .pos_weight = gr_cast(p, GR_F64));
+    gr_tensor *real = gr_bce(x, gr_cast(y, GR_F64), .weight = gr_cast(w, GR_F64),
+                             .pos_weight = gr_cast(p, GR_F64));
     cr_expect(same_bits(whole, real), "%s", gr_error_message(ctx));
     cr_expect(!isnan(gr_item(gr_bce(x, y, .weight = MAKE(GR_BOOL, gr_shape(2), 1, 0)))));
 }
@@ -441,18 +484,21 @@ Test(gradients, scalars_take_the_inputs_dtype)
     for (int kind = 0; kind < KINDS; kind++) {
         gr_tensor *x = ROW(GR_F32, .25, .75), *y = ROW(GR_F32, 0, 1), *two = gr_scalar(ctx, 2);
         const gr_bce_args weak = {.target = y, .weight = two, .pos_weight = two};
-        const gr_bce_args strong = {.target = y, .weight = ONE(GR_F32, 2), .pos_weight = ONE(GR_F32, 2)};
+        const gr_bce_args strong = {
+            .target = y, .weight = ONE(GR_F32, 2), .pos_weight = ONE(GR_F32, 2)};
         const outcome a = run(kind, x, strong, false);
         gr_tensor *v = gr_variable(x), *loss_weak = loss_of(kind, v, &weak);
         cr_expect(same_bits(loss_weak, a.at[LOSS]), "%s", gr_error_message(ctx));
         cr_expect_eq(gr_dtype_of(gr_grad(loss_weak, v)), GR_F32);
-        gr_tensor *zero_d = loss_of(kind, ONE(GR_F32, .25), &(gr_bce_args){.target = gr_scalar(ctx, 1)});
+        gr_tensor *zero_d =
+            loss_of(kind, ONE(GR_F32, .25), &(gr_bce_args){.target = gr_scalar(ctx, 1)});
         cr_expect_eq(gr_dtype_of(zero_d), GR_F32);
-        expect_near(GR_F32, gr_item(zero_d), truth_of(kind, (point){.25L, 1, 1, 1}).at[LOSS], 1, "scalar target");
+        expect_near(GR_F32, gr_item(zero_d), truth_of(kind, (point){.25L, 1, 1, 1}).at[LOSS], 1,
+                    "scalar target");
     }
 }
 
-/* ---- Of the gradients themselves ------------------------------------------------------------------------------------ */
+/* ---- Of the gradients themselves ------------------------------------------------------------- */
 
 Test(gradients, add_up_and_scale)
 {
@@ -463,7 +509,8 @@ Test(gradients, add_up_and_scale)
         double *once = values_of(gr_gradient(x));
         cr_assert_eq(gr_backward(gr_mul(loss_of(kind, x, &args), gr_scalar(ctx, 3))), GR_OK);
         for (int i = 0; i < 3; i++)
-            expect_near(GR_F64, gr_get(gr_gradient(x), gr_index(i)), 4 * (long double)once[i], 2, "sum");
+            expect_near(GR_F64, gr_get(gr_gradient(x), gr_index(i)), 4 * (long double)once[i], 2,
+                        "sum");
         free(once);
     }
 }

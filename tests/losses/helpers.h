@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- A context, and its memory ------------------------------------------------------------------ */
+/* ---- A context, and its memory ------------------------------------------------------------------
+ */
 
 /* Criterion runs each test in a process of its own: the state of one. */
 static gr_context *ctx;
@@ -63,14 +64,14 @@ static inline void expect_error(gr_tensor *result, gr_status status, const char 
     gr_error_clear(ctx);
 }
 
-/* ---- Tensors from numbers ------------------------------------------------------------------------ */
+/* ---- Tensors from numbers -------------------------------------------------------------------- */
 
 /* Numbers in row-major order, rounded to dtype. */
 static inline gr_tensor *make(gr_dtype dtype, gr_dims shape, const double *values)
 {
     return gr_cast(gr_from_data(ctx, GR_F64, shape, values), dtype);
 }
-#define NUMBERS(...) ((const double[]){__VA_ARGS__})
+#define NUMBERS(...)            ((const double[]){__VA_ARGS__})
 #define MAKE(dtype, shape, ...) make(dtype, shape, NUMBERS(__VA_ARGS__))
 
 /* A 0-d tensor, and a row. */
@@ -90,7 +91,7 @@ static inline double *values_of(gr_tensor *x)
     return values;
 }
 
-/* ---- Both losses ---------------------------------------------------------------------------------- */
+/* ---- Both losses ----------------------------------------------------------------------------- */
 
 typedef enum loss_kind { LOGITS, PROBABILITIES, KINDS } loss_kind;
 static const char *const kind_names[KINDS] __attribute__((unused)) = {"bce_with_logits", "bce"};
@@ -103,8 +104,8 @@ static inline gr_tensor *loss_of(loss_kind kind, gr_tensor *x, const gr_bce_args
 
 /* What a loss has: its value and the gradients in input, target, weight and pos_weight. */
 enum { LOSS, DX, DY, DW, DP, QUANTITIES };
-static const char *const quantity_names[QUANTITIES] __attribute__((unused)) = {"loss", "dx", "dy", "dw",
-                                                                               "dp"};
+static const char *const quantity_names[QUANTITIES]
+    __attribute__((unused)) = {"loss", "dx", "dy", "dw", "dp"};
 
 /* The loss and its gradients, for an upstream gradient `seed` (NULL: ones). Operands that are not
    given have none. record: by the rule that can be differentiated again. */
@@ -112,7 +113,8 @@ typedef struct outcome {
     gr_tensor *at[QUANTITIES];
 } outcome;
 
-static inline outcome run_seeded(loss_kind kind, gr_tensor *x, gr_bce_args args, gr_tensor *seed, bool record)
+static inline outcome run_seeded(loss_kind kind, gr_tensor *x, gr_bce_args args, gr_tensor *seed,
+                                 bool record)
 {
     gr_tensor *in[] = {variable(x), variable(args.target), variable(args.weight),
                        variable(args.pos_weight)};
@@ -125,9 +127,8 @@ static inline outcome run_seeded(loss_kind kind, gr_tensor *x, gr_bce_args args,
     for (int i = 0; i < 4; i++)
         if (in[i])
             given[count++] = in[i];
-    const gr_status status =
-        gr_grad_with(out.at[LOSS], (gr_tensors){count, given}, gradients,
-                     &(gr_grad_args){.seed = seed, .record = record});
+    const gr_status status = gr_grad_with(out.at[LOSS], (gr_tensors){count, given}, gradients,
+                                          &(gr_grad_args){.seed = seed, .record = record});
     cr_assert_eq(status, GR_OK, "%s", gr_error_message(ctx));
     for (int i = 0, j = 0; i < 4; i++)
         if (in[i])
@@ -140,22 +141,25 @@ static inline outcome run(loss_kind kind, gr_tensor *x, gr_bce_args args, bool r
     return run_seeded(kind, x, args, NULL, record);
 }
 
-/* ---- Distances ------------------------------------------------------------------------------------ */
+/* ---- Distances ------------------------------------------------------------------------------- */
 
 /* The gap between neighbours of dtype at a value. */
 static inline long double ulp_at(gr_dtype dtype, long double value)
 {
     int exponent;
     const int digits = dtype == GR_F64 ? 53 : dtype == GR_F32 ? 24 : dtype == GR_F16 ? 11 : 8;
-    const int lowest = dtype == GR_F64 ? -1074 : dtype == GR_F32 ? -149 : dtype == GR_F16 ? -24 : -133;
+    const int lowest = dtype == GR_F64   ? -1074
+                       : dtype == GR_F32 ? -149
+                       : dtype == GR_F16 ? -24
+                                         : -133;
     (void)frexpl(value, &exponent);
     if (value == 0 || exponent - digits < lowest)
         return ldexpl(1, lowest);
     return ldexpl(1, exponent - digits);
 }
 
-/* How far a computed value is from a wanted one, in ulp of the larger of the wanted one and `scale`.
-   NaN and infinities must be the same. */
+/* How far a computed value is from a wanted one, in ulp of the larger of the wanted one and
+   `scale`. NaN and infinities must be the same. */
 static inline double ulps_off(gr_dtype dtype, double got, long double want, long double scale)
 {
     const long double most = dtype == GR_F64 ? (long double)DBL_MAX : (long double)FLT_MAX;
@@ -181,11 +185,11 @@ static inline bool same_bits(gr_tensor *a, gr_tensor *b)
     const gr_dims one = gr_shape_of(a), other = gr_shape_of(b);
     return one.count == other.count && gr_dtype_of(a) == gr_dtype_of(b) &&
            memcmp(one.at, other.at, (size_t)one.count * sizeof one.at[0]) == 0 &&
-           memcmp(gr_data(a), gr_data(b),
-                  (size_t)(gr_numel(a) * gr_dtype_size(gr_dtype_of(a)))) == 0;
+           memcmp(gr_data(a), gr_data(b), (size_t)(gr_numel(a) * gr_dtype_size(gr_dtype_of(a)))) ==
+               0;
 }
 
-/* ---- Closed forms, in long double ------------------------------------------------------------------ */
+/* ---- Closed forms, in long double ------------------------------------------------------------ */
 
 typedef struct point {
     long double x, y, w, p;
@@ -197,7 +201,10 @@ typedef struct truth {
 } truth;
 
 /* c v, where a coefficient of exactly 0 kills an infinite v. */
-static inline long double times(long double c, long double v) { return c == 0 && isinf(v) ? 0 : c * v; }
+static inline long double times(long double c, long double v)
+{
+    return c == 0 && isinf(v) ? 0 : c * v;
+}
 
 static inline long double softplus(long double x) { return fmaxl(x, 0) + log1pl(expl(-fabsl(x))); }
 static inline long double sigmoid(long double x)

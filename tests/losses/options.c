@@ -1,5 +1,5 @@
-/* options.c - what both losses take and refuse, with the words of each refusal; masks, smoothing, focal
- * factors and denominators; memory that runs out; threads and instruction sets.
+/* options.c - what both losses take and refuse, with the words of each refusal; masks, smoothing,
+ * focal factors and denominators; memory that runs out; threads and instruction sets.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,7 +13,7 @@ TestSuite(options, .init = begin, .fini = end);
 static gr_tensor *input(void) { return MAKE(GR_F64, gr_shape(2, 3), .2, .7, .1, .5, .9, .35); }
 static gr_tensor *target(void) { return MAKE(GR_F64, gr_shape(2, 3), 0, 1, .25, 1, 0, .5); }
 
-/* ---- Shapes ------------------------------------------------------------------------------------------------ */
+/* ---- Shapes ---------------------------------------------------------------------------------- */
 
 /* The words after "bce: " or "bce_with_logits: ". */
 static void refuses(gr_tensor *x, const gr_bce_args *args, gr_status status, const char *words)
@@ -57,11 +57,16 @@ static void takes(loss_kind kind, gr_tensor *option)
 {
     gr_tensor *x = input(), *full = gr_contiguous(gr_expand(option, gr_shape(2, 3)));
     for (int i = 0; i < 3; i++) {
-        const gr_bce_args given = {.target = target(), .weight = option, .reduction = reductions[i]};
-        const gr_bce_args by_hand = {.target = target(), .weight = full, .reduction = reductions[i]};
-        cr_expect(same_bits(loss_of(kind, x, &given), loss_of(kind, x, &by_hand)), "%s", gr_error_message(ctx));
-        const gr_bce_args given_pos = {.target = target(), .pos_weight = option, .reduction = reductions[i]};
-        const gr_bce_args by_hand_pos = {.target = target(), .pos_weight = full, .reduction = reductions[i]};
+        const gr_bce_args given = {
+            .target = target(), .weight = option, .reduction = reductions[i]};
+        const gr_bce_args by_hand = {
+            .target = target(), .weight = full, .reduction = reductions[i]};
+        cr_expect(same_bits(loss_of(kind, x, &given), loss_of(kind, x, &by_hand)), "%s",
+                  gr_error_message(ctx));
+        const gr_bce_args given_pos = {
+            .target = target(), .pos_weight = option, .reduction = reductions[i]};
+        const gr_bce_args by_hand_pos = {
+            .target = target(), .pos_weight = full, .reduction = reductions[i]};
         cr_expect(same_bits(loss_of(kind, x, &given_pos), loss_of(kind, x, &by_hand_pos)), "%s",
                   gr_error_message(ctx));
     }
@@ -95,20 +100,23 @@ Test(options, targets_have_the_inputs_shape)
             "target shape [1] must be the input's, []");
 }
 
-/* ---- Dtypes, missing and foreign operands ------------------------------------------------------------------- */
+/* ---- Dtypes, missing and foreign operands ---------------------------------------------------- */
 
 Test(options, floats_are_of_one_dtype)
 {
     gr_tensor *x = input(), *y = target(), *other = gr_cast(y, GR_F32);
-    refuses(x, &(gr_bce_args){.target = other}, GR_ERROR_DTYPE, "target is f32, the input f64 (gr_cast converts)");
+    refuses(x, &(gr_bce_args){.target = other}, GR_ERROR_DTYPE,
+            "target is f32, the input f64 (gr_cast converts)");
     refuses(x, &(gr_bce_args){.target = y, .weight = other}, GR_ERROR_DTYPE,
             "weight is f32, the input f64 (gr_cast converts)");
     refuses(x, &(gr_bce_args){.target = y, .pos_weight = other}, GR_ERROR_DTYPE,
             "pos_weight is f32, the input f64 (gr_cast converts)");
     refuses(gr_cast(x, GR_F16), &(gr_bce_args){.target = gr_cast(y, GR_BF16)}, GR_ERROR_DTYPE,
             "target is bf16, the input f16 (gr_cast converts)");
-    refuses(gr_cast(x, GR_I32), &(gr_bce_args){.target = y}, GR_ERROR_DTYPE, "the input is i32, not a float");
-    refuses(gr_cast(x, GR_BOOL), &(gr_bce_args){.target = y}, GR_ERROR_DTYPE, "the input is bool, not a float");
+    refuses(gr_cast(x, GR_I32), &(gr_bce_args){.target = y}, GR_ERROR_DTYPE,
+            "the input is i32, not a float");
+    refuses(gr_cast(x, GR_BOOL), &(gr_bce_args){.target = y}, GR_ERROR_DTYPE,
+            "the input is bool, not a float");
 }
 
 Test(options, input_and_target_must_be_given)
@@ -142,14 +150,15 @@ Test(options, a_failed_operand_passes_through)
     for (int kind = 0; kind < KINDS; kind++) {
         gr_tensor *failed = gr_add(input(), ROW(GR_F64, 1, 2));
         cr_expect(gr_failed(loss_of(kind, failed, &(gr_bce_args){.target = target()})));
-        cr_expect(gr_failed(loss_of(kind, input(), &(gr_bce_args){.target = target(), .weight = failed})));
+        cr_expect(gr_failed(
+            loss_of(kind, input(), &(gr_bce_args){.target = target(), .weight = failed})));
         cr_expect_eq(gr_error(ctx), GR_ERROR_BROADCAST);
         cr_expect_eq(strncmp(gr_error_message(ctx), "add: ", 5), 0);
         gr_error_clear(ctx);
     }
 }
 
-/* ---- Numbers and choices ------------------------------------------------------------------------------------- */
+/* ---- Numbers and choices --------------------------------------------------------------------- */
 
 static void refuses_option(gr_bce_args args, gr_status status, const char *words)
 {
@@ -159,17 +168,25 @@ static void refuses_option(gr_bce_args args, gr_status status, const char *words
 
 Test(options, out_of_range_are_refused)
 {
-    refuses_option((gr_bce_args){.label_smoothing = -.1}, GR_ERROR_ARGUMENT, "label_smoothing -0.1 lies outside [0,1]");
-    refuses_option((gr_bce_args){.label_smoothing = 1.5}, GR_ERROR_ARGUMENT, "label_smoothing 1.5 lies outside [0,1]");
-    refuses_option((gr_bce_args){.label_smoothing = NAN}, GR_ERROR_ARGUMENT, "label_smoothing nan lies outside [0,1]");
-    refuses_option((gr_bce_args){.gamma = -1}, GR_ERROR_ARGUMENT, "gamma -1 is not a number from 0 up");
-    refuses_option((gr_bce_args){.gamma = INFINITY}, GR_ERROR_ARGUMENT, "gamma inf is not a number from 0 up");
-    refuses_option((gr_bce_args){.gamma = NAN}, GR_ERROR_ARGUMENT, "gamma nan is not a number from 0 up");
+    refuses_option((gr_bce_args){.label_smoothing = -.1}, GR_ERROR_ARGUMENT,
+                   "label_smoothing -0.1 lies outside [0,1]");
+    refuses_option((gr_bce_args){.label_smoothing = 1.5}, GR_ERROR_ARGUMENT,
+                   "label_smoothing 1.5 lies outside [0,1]");
+    refuses_option((gr_bce_args){.label_smoothing = NAN}, GR_ERROR_ARGUMENT,
+                   "label_smoothing nan lies outside [0,1]");
+    refuses_option((gr_bce_args){.gamma = -1}, GR_ERROR_ARGUMENT,
+                   "gamma -1 is not a number from 0 up");
+    refuses_option((gr_bce_args){.gamma = INFINITY}, GR_ERROR_ARGUMENT,
+                   "gamma inf is not a number from 0 up");
+    refuses_option((gr_bce_args){.gamma = NAN}, GR_ERROR_ARGUMENT,
+                   "gamma nan is not a number from 0 up");
     refuses_option((gr_bce_args){.alpha = -.5}, GR_ERROR_ARGUMENT, "alpha -0.5 lies outside [0,1]");
     refuses_option((gr_bce_args){.alpha = 2}, GR_ERROR_ARGUMENT, "alpha 2 lies outside [0,1]");
     refuses_option((gr_bce_args){.alpha = NAN}, GR_ERROR_ARGUMENT, "alpha nan lies outside [0,1]");
-    refuses_option((gr_bce_args){.denominator = (gr_denominator)3}, GR_ERROR_ARGUMENT, "unknown denominator 3");
-    refuses_option((gr_bce_args){.denominator = (gr_denominator)-1}, GR_ERROR_ARGUMENT, "unknown denominator -1");
+    refuses_option((gr_bce_args){.denominator = (gr_denominator)3}, GR_ERROR_ARGUMENT,
+                   "unknown denominator 3");
+    refuses_option((gr_bce_args){.denominator = (gr_denominator)-1}, GR_ERROR_ARGUMENT,
+                   "unknown denominator -1");
     refuses_option((gr_bce_args){.reduction = (gr_reduction)3}, GR_ERROR_REDUCTION,
                    "unknown reduction 3; the known ones are GR_MEAN, GR_SUM and GR_NONE");
     refuses_option((gr_bce_args){.reduction = (gr_reduction)-1}, GR_ERROR_REDUCTION,
@@ -180,8 +197,10 @@ Test(options, all_zero_are_the_default)
 {
     for (int kind = 0; kind < KINDS; kind++) {
         gr_tensor *mean = loss_of(kind, input(), &(gr_bce_args){.target = target()});
-        gr_tensor *none = loss_of(kind, input(), &(gr_bce_args){.target = target(), .reduction = GR_NONE});
-        gr_tensor *sum = loss_of(kind, input(), &(gr_bce_args){.target = target(), .reduction = GR_SUM});
+        gr_tensor *none =
+            loss_of(kind, input(), &(gr_bce_args){.target = target(), .reduction = GR_NONE});
+        gr_tensor *sum =
+            loss_of(kind, input(), &(gr_bce_args){.target = target(), .reduction = GR_SUM});
         expect_near(GR_F64, gr_item(mean), (long double)gr_item(sum) / 6, 1, "mean");
         expect_near(GR_F64, gr_item(gr_sum(none)), (long double)gr_item(sum), 1, "sum");
     }
@@ -190,22 +209,28 @@ Test(options, all_zero_are_the_default)
 static void refuses_axis(gr_dims axis, gr_tensor *p, gr_status status, const char *words)
 {
     refuses(gr_zeros(ctx, GR_F64, gr_shape(2, 3, 4)),
-            &(gr_bce_args){.target = gr_zeros(ctx, GR_F64, gr_shape(2, 3, 4)), .pos_weight = p, .class_axis = axis},
+            &(gr_bce_args){.target = gr_zeros(ctx, GR_F64, gr_shape(2, 3, 4)),
+                           .pos_weight = p,
+                           .class_axis = axis},
             status, words);
 }
 
 Test(options, class_axis)
 {
     gr_tensor *three = ROW(GR_F64, 1, 2, 3);
-    refuses_axis(gr_axes(3), three, GR_ERROR_ARGUMENT, "class_axis [3] is no axis of shape [2,3,4]");
-    refuses_axis(gr_axes(-4), three, GR_ERROR_ARGUMENT, "class_axis [-4] is no axis of shape [2,3,4]");
-    refuses_axis(gr_axes(0, 1), three, GR_ERROR_ARGUMENT, "class_axis [0,1] is no axis of shape [2,3,4]");
+    refuses_axis(gr_axes(3), three, GR_ERROR_ARGUMENT,
+                 "class_axis [3] is no axis of shape [2,3,4]");
+    refuses_axis(gr_axes(-4), three, GR_ERROR_ARGUMENT,
+                 "class_axis [-4] is no axis of shape [2,3,4]");
+    refuses_axis(gr_axes(0, 1), three, GR_ERROR_ARGUMENT,
+                 "class_axis [0,1] is no axis of shape [2,3,4]");
     refuses_axis(gr_axes(0), three, GR_ERROR_BROADCAST,
                  "pos_weight shape [3] must be [2], axis 0 of the input's, [2,3,4]");
     refuses_axis(gr_axes(1), MAKE(GR_F64, gr_shape(3, 1), 1, 2, 3), GR_ERROR_BROADCAST,
                  "pos_weight shape [3,1] must be [3], axis 1 of the input's, [2,3,4]");
 
-    gr_tensor *x = gr_randn(ctx, GR_F64, gr_shape(2, 3, 4)), *y = gr_rand(ctx, GR_F64, gr_shape(2, 3, 4));
+    gr_tensor *x = gr_randn(ctx, GR_F64, gr_shape(2, 3, 4)),
+              *y = gr_rand(ctx, GR_F64, gr_shape(2, 3, 4));
     gr_tensor *p = gr_variable(three), *q = gr_variable(gr_reshape(three, gr_shape(3, 1)));
     gr_tensor *along = gr_bce_with_logits(x, y, .pos_weight = p, .class_axis = gr_axes(1));
     gr_tensor *from_end = gr_bce_with_logits(x, y, .pos_weight = p, .class_axis = gr_axes(-2));
@@ -216,22 +241,28 @@ Test(options, class_axis)
     gr_tensor *last = ROW(GR_F64, 1, 2, 3, 4);
     cr_expect(same_bits(gr_bce_with_logits(x, y, .pos_weight = last, .class_axis = gr_axes(-1)),
                         gr_bce_with_logits(x, y, .pos_weight = last)));
-    cr_expect(same_bits(gr_bce_with_logits(x, y, .class_axis = gr_axes(1)), gr_bce_with_logits(x, y)));
+    cr_expect(
+        same_bits(gr_bce_with_logits(x, y, .class_axis = gr_axes(1)), gr_bce_with_logits(x, y)));
 }
 
 Test(options, strict_target)
 {
-    const gr_bce_args args = {.target = MAKE(GR_F64, gr_shape(2, 3), 0, 1, .5, 1, 1.25, 0), .strict_target = true};
-    refuses(input(), &args, GR_ERROR_DOMAIN, "target at [1,1] of shape [2,3] is 1.25, outside [0,1]");
+    const gr_bce_args args = {.target = MAKE(GR_F64, gr_shape(2, 3), 0, 1, .5, 1, 1.25, 0),
+                              .strict_target = true};
+    refuses(input(), &args, GR_ERROR_DOMAIN,
+            "target at [1,1] of shape [2,3] is 1.25, outside [0,1]");
     refuses(input(),
-            &(gr_bce_args){.target = MAKE(GR_F64, gr_shape(2, 3), 0, NAN, 0, 0, 0, 0), .strict_target = true,
+            &(gr_bce_args){.target = MAKE(GR_F64, gr_shape(2, 3), 0, NAN, 0, 0, 0, 0),
+                           .strict_target = true,
                            .reduction = GR_NONE},
             GR_ERROR_DOMAIN, "target at [0,1] of shape [2,3] is nan, outside [0,1]");
     refuses(input(),
-            &(gr_bce_args){.target = MAKE(GR_I32, gr_shape(2, 3), 0, 1, 0, 0, 0, 7), .strict_target = true},
+            &(gr_bce_args){.target = MAKE(GR_I32, gr_shape(2, 3), 0, 1, 0, 0, 0, 7),
+                           .strict_target = true},
             GR_ERROR_DOMAIN, "target at [1,2] of shape [2,3] is 7, outside [0,1]");
     for (int kind = 0; kind < KINDS; kind++) {
-        gr_bce_args fine = {.target = target(), .strict_target = true}, loose = {.target = target()};
+        gr_bce_args fine = {.target = target(), .strict_target = true},
+                    loose = {.target = target()};
         cr_expect(same_bits(loss_of(kind, input(), &fine), loss_of(kind, input(), &loose)));
         fine = args;
         fine.mask = MAKE(GR_BOOL, gr_shape(2, 3), 1, 1, 1, 1, 0, 1);
@@ -239,27 +270,39 @@ Test(options, strict_target)
     }
 }
 
-/* ---- Mask ------------------------------------------------------------------------------------------------------ */
+/* ---- Mask ------------------------------------------------------------------------------------ */
 
 /* The kept elements alone give the same as all with a mask, whatever stands in the others. */
-static void expect_mask(loss_kind kind, gr_dtype dtype, gr_reduction reduction, double rubbish, bool record)
+static void expect_mask(loss_kind kind, gr_dtype dtype, gr_reduction reduction, double rubbish,
+                        bool record)
 {
     const double r = rubbish;
     gr_tensor *mask = MAKE(GR_U8, gr_shape(2, 3), 1, 0, 5, 1, 0, 0);
-    gr_tensor *x = MAKE(dtype, gr_shape(2, 3), .25, r, .5, .75, r, r), *y = MAKE(dtype, gr_shape(2, 3), 1, r, .5, 0, r, r);
-    gr_tensor *w = MAKE(dtype, gr_shape(2, 3), 1, r, 2, 3, r, r), *p = MAKE(dtype, gr_shape(2, 3), 3, r, 2, 1, r, r);
-    const outcome all = run(kind, x, (gr_bce_args){.target = y, .weight = w, .pos_weight = p, .mask = mask,
-                                                   .reduction = reduction, .denominator = GR_KEPT}, record);
+    gr_tensor *x = MAKE(dtype, gr_shape(2, 3), .25, r, .5, .75, r, r),
+              *y = MAKE(dtype, gr_shape(2, 3), 1, r, .5, 0, r, r);
+    gr_tensor *w = MAKE(dtype, gr_shape(2, 3), 1, r, 2, 3, r, r),
+              *p = MAKE(dtype, gr_shape(2, 3), 3, r, 2, 1, r, r);
+    const outcome all = run(kind, x,
+                            (gr_bce_args){.target = y,
+                                          .weight = w,
+                                          .pos_weight = p,
+                                          .mask = mask,
+                                          .reduction = reduction,
+                                          .denominator = GR_KEPT},
+                            record);
     const outcome kept = run(kind, ROW(dtype, .25, .5, .75),
-                             (gr_bce_args){.target = ROW(dtype, 1, .5, 0), .weight = ROW(dtype, 1, 2, 3),
-                                           .pos_weight = ROW(dtype, 3, 2, 1), .reduction = reduction}, record);
+                             (gr_bce_args){.target = ROW(dtype, 1, .5, 0),
+                                           .weight = ROW(dtype, 1, 2, 3),
+                                           .pos_weight = ROW(dtype, 3, 2, 1),
+                                           .reduction = reduction},
+                             record);
     static const int at[6] = {0, -1, 1, 2, -1, -1};
     for (int k = reduction == GR_NONE ? LOSS : DX; k < QUANTITIES; k++)
         for (int i = 0; i < 6; i++) {
             const double got = gr_get(all.at[k], gr_index(i / 3, i % 3));
             const double want = at[i] < 0 ? 0 : gr_get(kept.at[k], gr_index(at[i]));
-            cr_expect_eq(got, want, "%s %s [%d] is %g instead of %g", kind_names[kind], quantity_names[k], i,
-                         got, want);
+            cr_expect_eq(got, want, "%s %s [%d] is %g instead of %g", kind_names[kind],
+                         quantity_names[k], i, got, want);
         }
     if (reduction != GR_NONE)
         cr_expect_eq(gr_item(all.at[LOSS]), gr_item(kept.at[LOSS]));
@@ -281,14 +324,16 @@ Test(options, what_is_masked_has_no_influence)
 Test(options, a_masked_value_outside_the_domain_is_no_error_and_a_kept_one_is)
 {
     gr_tensor *x = ROW(GR_F64, .5, 3, -1), *y = ROW(GR_F64, 1, 1, 1);
-    expect_near(GR_F64, gr_item(gr_bce(x, y, .mask = ROW(GR_I32, 1, 0, 0))), logl(2) / 3, 1, "mean over all");
-    expect_error(gr_bce_with(x, &(gr_bce_args){.target = y, .mask = ROW(GR_I32, 1, 0, 1)}), GR_ERROR_DOMAIN,
-                 "bce: input at [2] of shape [3] is -1, outside [0,1]");
+    expect_near(GR_F64, gr_item(gr_bce(x, y, .mask = ROW(GR_I32, 1, 0, 0))), logl(2) / 3, 1,
+                "mean over all");
+    expect_error(gr_bce_with(x, &(gr_bce_args){.target = y, .mask = ROW(GR_I32, 1, 0, 1)}),
+                 GR_ERROR_DOMAIN, "bce: input at [2] of shape [3] is -1, outside [0,1]");
 }
 
 Test(options, a_mask_that_keeps_nothing)
 {
-    gr_tensor *x = gr_variable(ROW(GR_F64, NAN, .5)), *y = ROW(GR_F64, 1, 0), *none = gr_zeros(ctx, GR_BOOL, gr_shape(2));
+    gr_tensor *x = gr_variable(ROW(GR_F64, NAN, .5)), *y = ROW(GR_F64, 1, 0),
+              *none = gr_zeros(ctx, GR_BOOL, gr_shape(2));
     for (int kind = 0; kind < KINDS; kind++) {
         gr_bce_args args = {.target = y, .mask = none};
         cr_expect_eq(gr_item(loss_of(kind, x, &args)), 0, "over all");
@@ -300,12 +345,13 @@ Test(options, a_mask_that_keeps_nothing)
     }
 }
 
-/* ---- Denominators ----------------------------------------------------------------------------------------------- */
+/* ---- Denominators ---------------------------------------------------------------------------- */
 
 Test(options, denominators)
 {
     const double w[] = {1, 2, .5};
-    gr_tensor *weight = make(GR_F64, gr_shape(3), w), *mask = MAKE(GR_BOOL, gr_shape(2, 3), 1, 1, 0, 0, 1, 1);
+    gr_tensor *weight = make(GR_F64, gr_shape(3), w),
+              *mask = MAKE(GR_BOOL, gr_shape(2, 3), 1, 1, 0, 0, 1, 1);
     const long double weights = 2 * 3.5L, kept = 4, kept_weights = 1 + 2 + 2 + .5L;
     for (int kind = 0; kind < KINDS; kind++) {
         gr_bce_args args = {.target = target(), .weight = weight, .reduction = GR_SUM};
@@ -314,20 +360,22 @@ Test(options, denominators)
         const double masked = gr_item(loss_of(kind, input(), &args));
         args.reduction = GR_MEAN;
 #define MEAN_OVER(which, kept_only)                                                                \
-    (args.denominator = (which), args.mask = (kept_only) ? mask : NULL, gr_item(loss_of(kind, input(), &args)))
+    (args.denominator = (which), args.mask = (kept_only) ? mask : NULL,                            \
+     gr_item(loss_of(kind, input(), &args)))
         expect_near(GR_F64, MEAN_OVER(GR_ALL, false), sum / 6.0L, 1, "all");
         expect_near(GR_F64, MEAN_OVER(GR_ALL, true), masked / 6.0L, 1, "all, masked");
         expect_near(GR_F64, MEAN_OVER(GR_KEPT, false), sum / 6.0L, 1, "kept");
         expect_near(GR_F64, MEAN_OVER(GR_KEPT, true), masked / kept, 1, "kept, masked");
         expect_near(GR_F64, MEAN_OVER(GR_WEIGHTS, false), sum / weights, 1, "weights");
-        expect_near(GR_F64, MEAN_OVER(GR_WEIGHTS, true), masked / kept_weights, 1, "weights, masked");
+        expect_near(GR_F64, MEAN_OVER(GR_WEIGHTS, true), masked / kept_weights, 1,
+                    "weights, masked");
         args.weight = NULL;
         const double number = MEAN_OVER(GR_KEPT, true), weighed = MEAN_OVER(GR_WEIGHTS, true);
         cr_expect_eq(number, weighed, "without weight each counts 1");
     }
 }
 
-/* ---- Smoothing and focal factor ------------------------------------------------------------------------------------ */
+/* ---- Smoothing and focal factor -------------------------------------------------------------- */
 
 Test(options, label_smoothing_is_a_smoothed_target)
 {
@@ -336,7 +384,8 @@ Test(options, label_smoothing_is_a_smoothed_target)
             const double e[] = {.1, .25, 1};
             gr_tensor *y = target(), *x = input();
             gr_tensor *t = gr_add(gr_mul(y, gr_scalar(ctx, 1 - e[i])), gr_scalar(ctx, e[i] / 2));
-            const outcome smoothed = run(kind, x, (gr_bce_args){.target = y, .label_smoothing = e[i]}, false);
+            const outcome smoothed =
+                run(kind, x, (gr_bce_args){.target = y, .label_smoothing = e[i]}, false);
             const outcome by_hand = run(kind, x, (gr_bce_args){.target = t}, false);
             expect_near(GR_F64, gr_item(smoothed.at[LOSS]), gr_item(by_hand.at[LOSS]), 2, "loss");
             for (int j = 0; j < 6; j++) {
@@ -348,11 +397,12 @@ Test(options, label_smoothing_is_a_smoothed_target)
         }
 }
 
-/* torchvision's sigmoid_focal_loss: ce (1 - p_t)^gamma, p_t = p y + (1-p)(1-y), alpha_t alike; 1 - p_t
-   without cancellation. */
+/* torchvision's sigmoid_focal_loss: ce (1 - p_t)^gamma, p_t = p y + (1-p)(1-y), alpha_t alike; 1 -
+   p_t without cancellation. */
 static long double focal(loss_kind kind, point a, long double gamma, long double alpha)
 {
-    const long double positive = kind == LOGITS ? sigmoid(a.x) : a.x, negative = kind == LOGITS ? sigmoid(-a.x) : 1 - a.x;
+    const long double positive = kind == LOGITS ? sigmoid(a.x) : a.x,
+                      negative = kind == LOGITS ? sigmoid(-a.x) : 1 - a.x;
     const long double miss = a.y * negative + (1 - a.y) * positive;
     const long double side = alpha == 0 ? 1 : alpha * a.y + (1 - alpha) * (1 - a.y);
     return truth_of(kind, a).at[LOSS] * powl(miss, gamma) * side;
@@ -360,19 +410,24 @@ static long double focal(loss_kind kind, point a, long double gamma, long double
 
 static void expect_focal(loss_kind kind, gr_dtype dtype, point a, double gamma, double alpha)
 {
-    gr_tensor *loss = loss_of(kind, ROW(dtype, (double)a.x),
-                              &(gr_bce_args){.target = ROW(dtype, (double)a.y), .gamma = gamma, .alpha = alpha});
+    gr_tensor *loss =
+        loss_of(kind, ROW(dtype, (double)a.x),
+                &(gr_bce_args){.target = ROW(dtype, (double)a.y), .gamma = gamma, .alpha = alpha});
     a.x = dtype == GR_F32 ? (float)a.x : a.x;
     const long double want = focal(kind, a, gamma, alpha);
     const double off = ulps_off(dtype, gr_item(loss), want, 0);
-    cr_expect(off <= (dtype == GR_F32 ? .501 : 12 + gamma), "%s %s x=%Lg y=%Lg gamma %g alpha %g: %.17g instead of %.17Lg, %g ulp",
-              kind_names[kind], gr_dtype_name(dtype), a.x, a.y, gamma, alpha, gr_item(loss), want, off);
+    cr_expect(off <= (dtype == GR_F32 ? .501 : 12 + gamma),
+              "%s %s x=%Lg y=%Lg gamma %g alpha %g: %.17g instead of %.17Lg, %g ulp",
+              kind_names[kind], gr_dtype_name(dtype), a.x, a.y, gamma, alpha, gr_item(loss), want,
+              off);
 }
 
 Test(options, focal_loss_is_torchvisions)
 {
-    static const double gammas[] = {0, .5, 1, 2, 2.5, 5}, alphas[] = {0, .25, .75, 1}, targets[] = {0, 1, .25};
-    static const double logits[] = {0, .3, -2, 8, -8, 30, -30}, probabilities[] = {.5, .01, .99, 1e-6, .75};
+    static const double gammas[] = {0, .5, 1, 2, 2.5, 5}, alphas[] = {0, .25, .75, 1},
+                        targets[] = {0, 1, .25};
+    static const double logits[] = {0, .3, -2, 8, -8, 30, -30},
+                        probabilities[] = {.5, .01, .99, 1e-6, .75};
     for (int i = 0; i < COUNT(gammas) * COUNT(alphas) * COUNT(targets); i++) {
         const double gamma = gammas[i % 6], alpha = alphas[i / 6 % 4], y = targets[i / 24];
         for (int j = 0; j < COUNT(logits); j++) {
@@ -392,34 +447,45 @@ Test(options, focal_gradients_are_finite_in_the_tails)
     for (int i = 0; i < COUNT(x); i++)
         for (int y = 0; y < 2; y++)
             for (int g = 0; g < 3; g++) {
-                const gr_bce_args args = {.target = ROW(GR_F64, y), .gamma = g ? g : .5, .alpha = .25};
+                const gr_bce_args args = {
+                    .target = ROW(GR_F64, y), .gamma = g ? g : .5, .alpha = .25};
                 const outcome out = run(LOGITS, ROW(GR_F64, x[i]), args, false);
                 for (int k = LOSS; k <= DY; k++)
                     cr_expect(isfinite(gr_item(out.at[k])), "x=%g y=%d: %s is %g", x[i], y,
                               quantity_names[k], gr_item(out.at[k]));
                 const bool right = (x[i] > 0) == y;
-                cr_expect(right ? fabs(gr_item(out.at[DX])) < 1e-20 : fabs(gr_item(out.at[DX])) > .2);
+                cr_expect(right ? fabs(gr_item(out.at[DX])) < 1e-20
+                                : fabs(gr_item(out.at[DX])) > .2);
             }
 }
 
-/* ---- Memory that runs out ------------------------------------------------------------------------------------------- */
+/* ---- Memory that runs out -------------------------------------------------------------------- */
 
-/* A loss with every option, its gradients both ways; on the k-th allocation's failure an error, nothing else. */
+/* A loss with every option, its gradients both ways; on the k-th allocation's failure an error,
+ * nothing else. */
 static bool whole_step(gr_context *in, loss_kind kind)
 {
     ctx = in;
     gr_tensor *x = gr_parameter(gr_full(ctx, GR_F64, gr_shape(400, 30), .25));
-    gr_tensor *y = gr_full(ctx, GR_F64, gr_shape(400, 30), .5), *w = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(30)));
+    gr_tensor *y = gr_full(ctx, GR_F64, gr_shape(400, 30), .5),
+              *w = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(30)));
     gr_tensor *p = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(400)));
     gr_tensor *mask = gr_ones(ctx, GR_BOOL, gr_shape(400, 1));
     if (gr_scope_begin(ctx) != GR_OK)
         return false;
-    const gr_bce_args args = {.target = y, .weight = w, .pos_weight = p, .mask = mask, .gamma = 2,
-                              .denominator = GR_WEIGHTS, .class_axis = gr_axes(0), .label_smoothing = .1};
+    const gr_bce_args args = {.target = y,
+                              .weight = w,
+                              .pos_weight = p,
+                              .mask = mask,
+                              .gamma = 2,
+                              .denominator = GR_WEIGHTS,
+                              .class_axis = gr_axes(0),
+                              .label_smoothing = .1};
     gr_tensor *value = loss_of(kind, x, &args);
-    const bool done = gr_backward(value) == GR_OK && !gr_failed(gr_grad(value, x)) &&
-                      !gr_failed(loss_of(kind, x, &(gr_bce_args){.target = y, .reduction = GR_NONE})) &&
-                      !gr_failed(gr_gradient(w));
+    const bool done =
+        gr_backward(value) == GR_OK && !gr_failed(gr_grad(value, x)) &&
+        !gr_failed(loss_of(kind, x, &(gr_bce_args){.target = y, .reduction = GR_NONE})) &&
+        !gr_failed(gr_gradient(w));
     const gr_status status = gr_scope_end(ctx);
     return done && status == GR_OK;
 }
@@ -470,7 +536,7 @@ Test(options, after_a_failed_allocation_the_same_call_gives_the_same_bits)
     }
 }
 
-/* ---- The same bits -------------------------------------------------------------------------------------------------- */
+/* ---- The same bits --------------------------------------------------------------------------- */
 
 /* So many that seven threads get some each. */
 enum { ROWS = 701, COLUMNS = 331 };
@@ -488,13 +554,20 @@ static uint64_t hash_of(gr_dtype dtype)
 {
     uint64_t hash = 14695981039346656037u;
     const gr_dims shape = gr_shape(ROWS, COLUMNS);
-    gr_tensor *u = gr_rand(ctx, dtype, shape), *y = gr_rand(ctx, dtype, shape), *w = gr_rand(ctx, dtype, gr_shape(ROWS, 1));
-    gr_tensor *x = gr_mul(gr_randn(ctx, dtype, shape), gr_scalar(ctx, 9)), *p = gr_rand(ctx, dtype, gr_shape(COLUMNS));
+    gr_tensor *u = gr_rand(ctx, dtype, shape), *y = gr_rand(ctx, dtype, shape),
+              *w = gr_rand(ctx, dtype, gr_shape(ROWS, 1));
+    gr_tensor *x = gr_mul(gr_randn(ctx, dtype, shape), gr_scalar(ctx, 9)),
+              *p = gr_rand(ctx, dtype, gr_shape(COLUMNS));
     const gr_bce_args sets[] = {{.target = y},
                                 {.target = y, .reduction = GR_SUM},
                                 {.target = y, .weight = w, .pos_weight = p, .reduction = GR_NONE},
-                                {.target = y, .weight = w, .pos_weight = p, .gamma = 1.5, .alpha = .25,
-                                 .label_smoothing = .1, .mask = gr_less(u, gr_scalar(ctx, .8)),
+                                {.target = y,
+                                 .weight = w,
+                                 .pos_weight = p,
+                                 .gamma = 1.5,
+                                 .alpha = .25,
+                                 .label_smoothing = .1,
+                                 .mask = gr_less(u, gr_scalar(ctx, .8)),
                                  .denominator = GR_WEIGHTS}};
     for (int i = 0; i < COUNT(sets) * KINDS; i++) {
         const outcome out = run(i % KINDS, i % KINDS == LOGITS ? x : u, sets[i / KINDS], i == 5);
@@ -502,7 +575,8 @@ static uint64_t hash_of(gr_dtype dtype)
             hash = out.at[k] ? mixed(hash, out.at[k]) : hash;
         if (i >= KINDS)
             continue;
-        gr_tensor *v = gr_variable(i == LOGITS ? x : u), *dx; /* without a gradient for the target */
+        gr_tensor *v = gr_variable(i == LOGITS ? x : u),
+                  *dx; /* without a gradient for the target */
         gr_tensor *value = loss_of(i, v, &sets[0]);
         cr_assert_eq(gr_grad_with(value, gr_list(v), &dx, &(gr_grad_args){0}), GR_OK);
         hash = mixed(mixed(hash, value), dx);
@@ -531,8 +605,8 @@ static void expect_same_bits(gr_dtype dtype)
     const uint64_t want = hash_under(NULL, 1, dtype);
     for (int i = 0; i < COUNT(others); i++) {
         const uint64_t hash = hash_under(others[i].isa, others[i].threads, dtype);
-        cr_expect(hash == want || hash == 0, "%s, %d threads: other bits", others[i].isa ? others[i].isa : "widest",
-                  others[i].threads);
+        cr_expect(hash == want || hash == 0, "%s, %d threads: other bits",
+                  others[i].isa ? others[i].isa : "widest", others[i].threads);
     }
 }
 

@@ -1,4 +1,5 @@
-/* torch_tests.c - what PyTorch's own tests (test_nn.py, test_torch.py, OpInfo) say of these losses, here.
+/* torch_tests.c - what PyTorch's own tests (test_nn.py, test_torch.py, OpInfo) say of these losses,
+ * here.
  *
  * Where gradus gives the true value and PyTorch an approximation the comment says so.
  *
@@ -9,7 +10,10 @@
 TestSuite(torch_tests, .init = begin, .fini = end);
 
 static gr_tensor *scaled(gr_tensor *x, double by) { return gr_mul(x, gr_scalar_like(x, by)); }
-static gr_tensor *uniform(int64_t rows, int64_t columns) { return gr_rand(ctx, GR_F64, gr_shape(rows, columns)); }
+static gr_tensor *uniform(int64_t rows, int64_t columns)
+{
+    return gr_rand(ctx, GR_F64, gr_shape(rows, columns));
+}
 
 static double furthest(gr_tensor *a, gr_tensor *b)
 {
@@ -43,13 +47,15 @@ Test(torch_tests, raises_if_target_and_input_are_different_size)
 
 Test(torch_tests, gives_same_result_as_sigmoid_and_bce_loss)
 {
-    gr_tensor *y = uniform(64, 4), *x = gr_sub(uniform(64, 4), gr_scalar(ctx, .5)), *w = gr_rand(ctx, GR_F64, gr_shape(4));
+    gr_tensor *y = uniform(64, 4), *x = gr_sub(uniform(64, 4), gr_scalar(ctx, .5)),
+              *w = gr_rand(ctx, GR_F64, gr_shape(4));
     for (int i = 0; i < 3; i++) {
         gr_tensor *of_logits = gr_bce_with_logits(x, y, .reduction = reductions[i]);
         gr_tensor *of_sigmoid = gr_bce(gr_sigmoid(x), y, .reduction = reductions[i]);
         cr_expect_leq(furthest(of_logits, of_sigmoid), i == 1 ? 1e-13 : 1e-15);
         gr_tensor *weighted = gr_bce_with_logits(x, y, .weight = w, .reduction = reductions[i]);
-        gr_tensor *weighted_sigmoid = gr_bce(gr_sigmoid(x), y, .weight = w, .reduction = reductions[i]);
+        gr_tensor *weighted_sigmoid =
+            gr_bce(gr_sigmoid(x), y, .weight = w, .reduction = reductions[i]);
         cr_expect_leq(furthest(weighted, weighted_sigmoid), i == 1 ? 1e-13 : 1e-15);
     }
 }
@@ -58,7 +64,8 @@ Test(torch_tests, gives_same_result_as_sigmoid_and_bce_loss_large_logits)
 {
     gr_tensor *y = uniform(16, 4), *x = gr_add(uniform(16, 4), gr_scalar(ctx, 20));
     gr_tensor *p = gr_sigmoid(x);
-    cr_expect_leq(furthest(gr_bce_with_logits(x, y), gr_bce(p, y)), 1e-7); /* 1 - p has few digits left */
+    cr_expect_leq(furthest(gr_bce_with_logits(x, y), gr_bce(p, y)),
+                  1e-7); /* 1 - p has few digits left */
     gr_tensor *huge = gr_full(ctx, GR_F64, gr_shape(2), 1e3);
     gr_tensor *zero = gr_zeros(ctx, GR_F64, gr_shape(2)), *ones = gr_ones(ctx, GR_F64, gr_shape(2));
     cr_expect_eq(gr_item(gr_bce(gr_sigmoid(huge), zero)), 100, "the clamp");
@@ -68,15 +75,18 @@ Test(torch_tests, gives_same_result_as_sigmoid_and_bce_loss_large_logits)
 
 Test(torch_tests, has_correct_grad_at_zero)
 {
-    gr_tensor *x = gr_zeros(ctx, GR_F64, gr_shape(3, 1)), *y = gr_zeros(ctx, GR_F64, gr_shape(3, 1));
+    gr_tensor *x = gr_zeros(ctx, GR_F64, gr_shape(3, 1)),
+              *y = gr_zeros(ctx, GR_F64, gr_shape(3, 1));
     gr_tensor *half = gr_full(ctx, GR_F64, gr_shape(3, 1), .5);
     cr_expect(same_bits(gradient_of(x, y, NULL, NULL), half));
 }
 
 Test(torch_tests, with_pos_weight_has_correct_grad_at_zero)
 {
-    gr_tensor *x = gr_zeros(ctx, GR_F64, gr_shape(3, 1)), *y = gr_zeros(ctx, GR_F64, gr_shape(3, 1));
-    gr_tensor *half = gr_full(ctx, GR_F64, gr_shape(3, 1), .5), *p = gr_ones(ctx, GR_F64, gr_shape(3, 1));
+    gr_tensor *x = gr_zeros(ctx, GR_F64, gr_shape(3, 1)),
+              *y = gr_zeros(ctx, GR_F64, gr_shape(3, 1));
+    gr_tensor *half = gr_full(ctx, GR_F64, gr_shape(3, 1), .5),
+              *p = gr_ones(ctx, GR_F64, gr_shape(3, 1));
     cr_expect(same_bits(gradient_of(x, y, NULL, p), half));
 }
 
@@ -88,8 +98,9 @@ Test(torch_tests, broadcasts_weights)
             gr_tensor *w = gr_rand(ctx, GR_F64, i ? gr_shape(16, 1) : gr_shape(4));
             gr_tensor *expanded = gr_contiguous(gr_expand(w, gr_shape(16, 4)));
             gr_tensor *in = kind == LOGITS ? x : gr_sigmoid(x);
-            cr_expect(same_bits(loss_of(kind, in, &(gr_bce_args){.target = y, .weight = w}),
-                                loss_of(kind, in, &(gr_bce_args){.target = y, .weight = expanded})));
+            cr_expect(
+                same_bits(loss_of(kind, in, &(gr_bce_args){.target = y, .weight = w}),
+                          loss_of(kind, in, &(gr_bce_args){.target = y, .weight = expanded})));
         }
 }
 
@@ -139,7 +150,8 @@ Test(torch_tests, bce_loss_always_nonnegative)
 
 Test(torch_tests, bce_loss_input_range)
 {
-    gr_tensor *valid = gr_rand(ctx, GR_F32, gr_shape(25, 25)), *y = gr_rand(ctx, GR_F32, gr_shape(25, 25));
+    gr_tensor *valid = gr_rand(ctx, GR_F32, gr_shape(25, 25)),
+              *y = gr_rand(ctx, GR_F32, gr_shape(25, 25));
     gr_tensor *low = gr_sub(valid, gr_scalar(ctx, 1)), *high = gr_add(valid, gr_scalar(ctx, 1));
     cr_expect(isfinite(gr_item(gr_bce(valid, y))));
     gr_tensor *bad[] = {low, high};
@@ -157,7 +169,8 @@ Test(torch_tests, bce_loss_input_range)
 Test(torch_tests, bce_loss_0_and_1_stay_finite)
 {
     gr_tensor *x = ROW(GR_F32, 0, 0, 1, 1), *y = ROW(GR_F32, 0, 1, 0, 1);
-    const outcome out = run(PROBABILITIES, x, (gr_bce_args){.target = y, .reduction = GR_NONE}, false);
+    const outcome out =
+        run(PROBABILITIES, x, (gr_bce_args){.target = y, .reduction = GR_NONE}, false);
     static const double want[] = {0, 100, 100, 0};
     for (int i = 0; i < 4; i++) {
         cr_expect_eq(gr_get(out.at[LOSS], gr_index(i)), want[i]);
@@ -168,7 +181,8 @@ Test(torch_tests, bce_loss_0_and_1_stay_finite)
 
 Test(torch_tests, size_zero_batches)
 {
-    gr_tensor *x = gr_variable(gr_zeros(ctx, GR_F32, gr_shape(0, 2, 3))), *y = gr_zeros(ctx, GR_F32, gr_shape(0, 2, 3));
+    gr_tensor *x = gr_variable(gr_zeros(ctx, GR_F32, gr_shape(0, 2, 3))),
+              *y = gr_zeros(ctx, GR_F32, gr_shape(0, 2, 3));
     for (int kind = 0; kind < KINDS; kind++) {
         gr_tensor *none = loss_of(kind, x, &(gr_bce_args){.target = y, .reduction = GR_NONE});
         cr_expect_eq(gr_numel(none), 0);
@@ -188,7 +202,7 @@ Test(torch_tests, masked_choices_at_minus_infinity)
     cr_expect_eq(gr_get(gr_grad(loss, x), gr_index(0)), 0);
 }
 
-/* ---- OpInfo's samples --------------------------------------------------------------------------------------- */
+/* ---- OpInfo's samples ------------------------------------------------------------------------ */
 
 static gr_tensor *loss_of_sample(gr_tensors in, void *data)
 {
@@ -221,13 +235,16 @@ static void check_sample(gr_dims shape, gr_tensor *w, gr_tensor *p, gr_reduction
 Test(torch_tests, opinfo_samples)
 {
     enum { S = 3 };
-    const gr_dims shapes[] = {gr_shape(), gr_shape(1), gr_shape(S), gr_shape(S, S), gr_shape(2, 2, S)};
-    const gr_dims weights[] = {gr_shape(), gr_shape(1), gr_shape(1, S), gr_shape(S), gr_shape(S, S)};
+    const gr_dims shapes[] = {gr_shape(), gr_shape(1), gr_shape(S), gr_shape(S, S),
+                              gr_shape(2, 2, S)};
+    const gr_dims weights[] = {gr_shape(), gr_shape(1), gr_shape(1, S), gr_shape(S),
+                               gr_shape(S, S)};
     for (int i = 0; i < 3; i++) {
         for (int k = 0; k < 5; k++)
             check_sample(shapes[k], NULL, NULL, reductions[i]);
         for (int k = 0; k < 5; k++)
-            check_sample(gr_shape(S, S), gr_rand(ctx, GR_F64, weights[k]), gr_rand(ctx, GR_F64, gr_shape(S)), reductions[i]);
+            check_sample(gr_shape(S, S), gr_rand(ctx, GR_F64, weights[k]),
+                         gr_rand(ctx, GR_F64, gr_shape(S)), reductions[i]);
         check_sample(gr_shape(S), NULL, gr_rand(ctx, GR_F64, gr_shape(S)), reductions[i]);
     }
 }
