@@ -147,19 +147,24 @@ static gr_status check_variance(const gr_tensor *variance)
     return GR_OK;
 }
 
-/* The variance of x's shape, or with size 1 along its last axis, or without that axis: one a row;
-   broadcast to x. NULL: SHAPE. */
+/* The variance of x's shape, or with size 1 along its last axis, or without that axis: one a row; or
+   one for all. So that it broadcasts to x; NULL: SHAPE. */
 static gr_tensor *spread_variance(const gr_tensor *x, gr_tensor *variance)
 {
     const gr_dims shape = gr_shape_of(x), own = gr_shape_of(variance);
-    gr_dims row = shape, column = shape;
     if (gr_same_dims(&own, &shape) || own.count == 0)
         return variance;
+    if (shape.count == 0) {
+        gr_fail(x->ctx, GR_ERROR_SHAPE, "gaussian_nll", "variance shape %s must be the input's, []",
+                gr_dims_text(&own).text);
+        return NULL;
+    }
+    gr_dims row = shape, column = shape;
     row.count--;
-    column.at[column.count - 1] = 1;
-    if (shape.count && gr_same_dims(&own, &row))
+    column.at[row.count] = 1;
+    if (gr_same_dims(&own, &row))
         return gr_reshape(variance, column);
-    if (shape.count && gr_same_dims(&own, &column))
+    if (gr_same_dims(&own, &column))
         return variance;
     gr_fail(x->ctx, GR_ERROR_SHAPE, "gaussian_nll",
             "variance shape %s must be the input's, %s, or one a row, %s or %s",
