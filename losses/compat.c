@@ -141,12 +141,12 @@ static gr_status check_shape(const rules *r, gr_context *ctx, gr_tensor *const *
     if (i < r->same_shape)
         return gr_same_dims(&shape, &input)
                    ? GR_OK
-                   : gr_fail(ctx, GR_ERROR_SHAPE, r->api, "%s shape %s must be %s's, %s",
+                   : gr_fail(ctx, GR_ERROR_SHAPE, r->api, "%s shape %s must be that of %s, %s",
                              r->names[i], gr_dims_text(&shape).text, r->names[INPUT],
                              gr_dims_text(&input).text);
     if (!gr_broadcasts_to(in[i], &input) || shape.count > input.count)
         return gr_fail(ctx, GR_ERROR_BROADCAST, r->api,
-                       "%s shape %s does not broadcast to %s's, %s", r->names[i],
+                       "%s shape %s does not broadcast to that of %s, %s", r->names[i],
                        gr_dims_text(&shape).text, r->names[INPUT], gr_dims_text(&input).text);
     return GR_OK;
 }
