@@ -174,8 +174,8 @@ GR_API gr_tensor *gr_nll_with(gr_tensor *x, const gr_nll_args *args);
    A float y of x's shape is the probability of each class; there is no ignore_index then
    (ARGUMENT), GR_MEAN divides by the number of rows, and y gets a gradient:
        l = -(sum over c of w[c] (y[c] (1-e) + e/C) logp[c])
-   Exact where one logit outweighs the others: a loss of 1e-30 is 1e-30, not 0. Fails as gr_nll does,
-   and with ARGUMENT for an e outside [0,1]. */
+   Exact where one logit outweighs the others: a loss of 1e-30 is 1e-30, not 0. Fails as gr_nll
+   does, and with ARGUMENT for an e outside [0,1]. */
 typedef struct gr_cross_entropy_args {
     gr_tensor *target;
     gr_tensor *weight; /* w; 1 */
