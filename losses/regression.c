@@ -147,8 +147,8 @@ static gr_status check_variance(const gr_tensor *variance)
     return GR_OK;
 }
 
-/* The variance of x's shape, or with size 1 along its last axis, or without that axis: one a row; or
-   one for all. So that it broadcasts to x; NULL: SHAPE. */
+/* The variance of x's shape, or with size 1 along its last axis, or without that axis: one a row;
+   or one for all. So that it broadcasts to x; NULL: SHAPE. */
 static gr_tensor *spread_variance(const gr_tensor *x, gr_tensor *variance)
 {
     const gr_dims shape = gr_shape_of(x), own = gr_shape_of(variance);
