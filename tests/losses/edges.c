@@ -125,7 +125,7 @@ Test(edges, an_infinite_logit_that_agrees_leaves_the_mean_finite)
 /* Also where the logarithms are taken together, which is from a block's size on. */
 Test(edges, an_infinite_logit_among_many)
 {
-    enum { MANY = 3 * GR_MAX_DIMS * 1000 };
+    enum { MANY = 24000 };
     static double x[MANY], y[MANY];
     for (int i = 0; i < MANY; i++) {
         x[i] = i % 3 == 0 ? INFINITY : i % 3 == 1 ? -INFINITY : 0;
@@ -133,11 +133,10 @@ Test(edges, an_infinite_logit_among_many)
     }
     for (int i = 0; i < 2; i++) {
         const gr_dtype dtype = i ? GR_F64 : GR_F32;
-        const outcome out = run(LOGITS, make(dtype, gr_shape(MANY), x),
-                                (gr_bce_args){.target = make(dtype, gr_shape(MANY), y)}, false);
-        expect_near(dtype, gr_item(out.at[LOSS]), logl(2) / 3, 8, "mean");
-        gr_tensor *v = gr_variable(make(dtype, gr_shape(MANY), x));
-        gr_tensor *dx = gr_grad(gr_bce_with_logits(v, make(dtype, gr_shape(MANY), y)), v);
+        gr_tensor *v = gr_variable(make(dtype, gr_shape(MANY), x)), *dx;
+        gr_tensor *mean = gr_bce_with_logits(v, make(dtype, gr_shape(MANY), y));
+        expect_near(dtype, gr_item(mean), logl(2) / 3, 8, "mean");
+        cr_assert_eq(gr_grad_with(mean, gr_list(v), &dx, &(gr_grad_args){0}), GR_OK);
         cr_expect_eq(gr_get(dx, gr_index(0)), 0);
         cr_expect_eq(gr_get(dx, gr_index(1)), 0);
         expect_near(dtype, gr_get(dx, gr_index(2)), .5L / MANY, 1, "dx");
