@@ -1,0 +1,152 @@
+/* places.c - tests of the macros: an error says where the failing call stands, and the handler hears
+ * of it there and then.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <criterion/criterion.h>
+#include <gradus/gradus.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <string.h>
+
+static gr_context *ctx;
+static int handled;
+static gr_status last_status;
+static char last_message[512];
+static jmp_buf back;
+static bool jumps;
+
+static void handler(gr_context *of, gr_status status, const char *message, void *data)
+{
+    cr_expect_eq(of, ctx);
+    cr_expect_eq(data, &handled);
+    handled++;
+    last_status = status;
+    snprintf(last_message, sizeof last_message, "%s", message);
+    if (jumps)
+        longjmp(back, 1);
+}
+
+static void begin(void)
+{
+    ctx = gr_context_new(&(gr_context_options){.handler = handler, .handler_data = &handled});
+}
+
+static void end(void) { (void)!gr_context_free(ctx); }
+
+TestSuite(places, .init = begin, .fini = end);
+
+/* The error, then its place. */
+static void expect_place(gr_status status, const char *message, int line)
+{
+    char whole[512];
+    snprintf(whole, sizeof whole, "%s (%s:%d)", message, __FILE__, line);
+    cr_expect_eq(gr_error(ctx), status, "%s", gr_status_name(gr_error(ctx)));
+    cr_expect_str_eq(gr_error_message(ctx), whole);
+    cr_expect_str_eq(last_message, whole);
+    cr_expect_eq(last_status, status);
+    cr_expect_eq(handled, 1, "handled %d times", handled);
+    handled = 0;
+    gr_error_clear(ctx);
+}
+
+Test(places, of_the_innermost_failing_call)
+{
+    gr_tensor *a = gr_ones(ctx, GR_F32, gr_shape(2, 3)), *b = gr_ones(ctx, GR_F32, gr_shape(4));
+    const int line = __LINE__ + 1;
+    gr_tensor *bad = gr_add(a, b);
+    gr_tensor *out = gr_exp(gr_mul(bad, bad));
+    cr_expect(gr_failed(out));
+    cr_expect_eq(gr_backward(gr_sum(out)), GR_ERROR_BROADCAST);
+    expect_place(GR_ERROR_BROADCAST, "add: shapes [2,3] and [4] do not broadcast: dimension 1 is 3 and 4", line);
+}
+
+Test(places, of_every_kind_of_call)
+{
+    gr_tensor *i = gr_zeros(ctx, GR_I32, gr_shape(2)), *f = gr_ones(ctx, GR_F32, gr_shape(2));
+    gr_exp(i);
+    expect_place(GR_ERROR_DTYPE, "exp: operand 0 is i32, not a float", __LINE__ - 1);
+    gr_sum(i, .keepdim = true);
+    expect_place(GR_ERROR_DTYPE, "sum: i32 [2] is no float", __LINE__ - 1);
+    gr_zeros(ctx, GR_F32, gr_shape(-1));
+    expect_place(GR_ERROR_SHAPE, "zeros: shape [-1] has a negative size", __LINE__ - 1);
+    gr_reshape(f, gr_shape(3));
+    expect_place(GR_ERROR_SHAPE, "reshape: shape [2] does not fit [3]", __LINE__ - 1);
+    gr_parameter(i);
+    expect_place(GR_ERROR_DTYPE, "parameter: i32 [2] is no float: it has no gradient", __LINE__ - 1);
+    gr_grad(f, f);
+    expect_place(GR_ERROR_GRADIENT, "grad: shape [2] has not one element", __LINE__ - 1);
+    gr_gradient(f);
+    expect_place(GR_ERROR_GRADIENT,
+                 "gradient: [2] is no parameter (gr_parameter makes one; gr_grad takes any)", __LINE__ - 2);
+    cr_expect_eq(gr_backward(gr_sum(f)), GR_ERROR_GRADIENT);
+    expect_place(GR_ERROR_GRADIENT, "backward: loss depends on no parameter", __LINE__ - 1);
+    gr_bce_with_logits(f, i, .gamma = -1);
+    expect_place(GR_ERROR_ARGUMENT, "bce_with_logits: gamma -1 is not a number from 0 up", __LINE__ - 1);
+}
+
+/* Not the place of a later macro. */
+Test(places, of_calls_that_are_no_macros)
+{
+    gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2));
+    gr_item(x);
+    gr_exp(gr_add(x, gr_ones(ctx, GR_F32, gr_shape(3))));
+    cr_expect_str_eq(gr_error_message(ctx), "item: shape [2] has not one element");
+}
+
+Test(places, handler_is_told_once)
+{
+    gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2)), *y = gr_ones(ctx, GR_F32, gr_shape(3));
+    for (int i = 0; i < 3; i++)
+        gr_mul(gr_add(x, y), x);
+    cr_expect_eq(gr_scope_begin(ctx), GR_OK);
+    cr_expect_eq(gr_scope_end(ctx), GR_ERROR_BROADCAST);
+    cr_expect_eq(handled, 1);
+    gr_error_clear(ctx);
+    gr_sub(x, y);
+    cr_expect_eq(handled, 2, "a new error after the clearing");
+}
+
+Test(places, handler_of_calls_that_return_a_status)
+{
+    float values[3];
+    gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2));
+    cr_expect_eq(gr_read(x, GR_F32, 3, values), GR_ERROR_SHAPE);
+    cr_expect_eq(handled, 1);
+    gr_error_clear(ctx);
+    cr_expect_eq(gr_write(x, GR_F32, 3, values), GR_ERROR_SHAPE);
+    cr_expect_eq(handled, 2);
+    gr_error_clear(ctx);
+    cr_expect_eq(gr_scope_end(ctx), GR_ERROR_SCOPE);
+    cr_expect_eq(handled, 3);
+    cr_expect_str_eq(last_message, "scope_end: no scope is open");
+    gr_error_clear(ctx);
+    cr_expect_eq(gr_raise(ctx, GR_ERROR_DOMAIN, "mine", "text"), GR_ERROR_DOMAIN);
+    cr_expect_eq(gr_scope_begin(ctx), GR_OK);
+    cr_expect_eq(gr_scope_end(ctx), GR_ERROR_DOMAIN);
+    cr_expect_eq(handled, 4);
+}
+
+Test(places, handler_may_jump)
+{
+    gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2)), *y = gr_ones(ctx, GR_F32, gr_shape(3));
+    jumps = true;
+    if (setjmp(back) == 0) {
+        gr_add(x, y);
+        cr_expect_fail("it came back");
+    }
+    jumps = false;
+    gr_error_clear(ctx);
+    cr_expect_eq(gr_item(gr_sum(gr_add(x, x))), 4);
+}
+
+Test(places, a_long_place_is_cut)
+{
+    char file[2000];
+    memset(file, 'f', sizeof file - 1);
+    file[sizeof file - 1] = '\0';
+    cr_expect_eq(gr_raise(ctx, GR_ERROR_DOMAIN, "mine", "text"), GR_ERROR_DOMAIN);
+    gr_here(gr_exp(gr_ones(ctx, GR_I32, gr_shape())), file, 1);
+    cr_expect_eq(strncmp(gr_error_message(ctx), "mine: text (", 12), 0);
+    cr_expect_lt(strlen(gr_error_message(ctx)), 512);
+}
