@@ -40,11 +40,18 @@ static const gr_op slope_op = {.name = "bce", .arity = 3, .flags = GR_OP_STRIDED
                                .forward = slope_forward, .vjp = slope_vjp,
                                .shape = gr_broadcast_shape};
 
-/* max(log x, -100); where it is cut off its gradient is 0. */
-static gr_tensor *cut_log(gr_tensor *x) { return gr_maximum(gr_log(x), constant(x, LOG_FLOOR)); }
+/* max(log x, -100); where it is cut off its gradient is 0, also where log x is infinite. */
+static gr_tensor *cut_log(gr_tensor *x)
+{
+    gr_tensor *none = gr_equal(x, constant(x, 0)), *floor = constant(x, LOG_FLOOR);
+    gr_tensor *log = gr_log(gr_where(none, constant(x, 1), x));
+    return gr_where(none, floor, gr_maximum(log, floor));
+}
 static gr_tensor *cut_log1m(gr_tensor *x)
 {
-    return gr_maximum(gr_log1p(gr_neg(x)), constant(x, LOG_FLOOR));
+    gr_tensor *none = gr_equal(x, constant(x, 1)), *floor = constant(x, LOG_FLOOR);
+    gr_tensor *log = gr_log1p(gr_neg(gr_where(none, constant(x, 0), x)));
+    return gr_where(none, floor, gr_maximum(log, floor));
 }
 
 /* The elements' losses l(x, y, p):

@@ -255,6 +255,12 @@ gr_status gr_bce_forward(const gr_bce_kind *kind, const gr_call *call)
 
 /* ---- Backward -------------------------------------------------------------------------------------------- */
 
+/* a, and `instead` where the mask drops the element, whatever a is there. */
+static gr_tensor *masked(gr_tensor *mask, gr_tensor *a, double instead)
+{
+    return mask && a ? gr_where(mask, a, gr_scalar_like(a, instead)) : a;
+}
+
 void gr_bce_fused_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     const gr_bce_call *args = n->args;
@@ -264,7 +270,8 @@ void gr_bce_fused_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     }
     double divisor;
     if (!divisor_of(n->in, args, &divisor)) {
-        dx[X] = &g->ctx->failed;
+        for (int i = X; i <= P; i++)
+            dx[i] = &g->ctx->failed;
         return;
     }
     /* In the kernel's type, so that a half is rounded once, at the end. */
@@ -273,7 +280,7 @@ void gr_bce_fused_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
         factor = gr_div(factor, gr_scalar_like(factor, divisor));
     for (int i = X; i <= P; i++)
         if (n->wanted[i])
-            dx[i] = gr_mul(n->saved[i], factor);
+            dx[i] = masked(n->in[MASK], gr_mul(n->saved[i], factor), 0);
 }
 
 /* A tensor that stands for two operands gets its whole gradient through the first of them. */
@@ -301,6 +308,17 @@ static gr_tensor *blend(gr_tensor *t, gr_tensor *a, gr_tensor *b)
     return gr_add(gr_mul(t, a), gr_mul(gr_sub(gr_scalar_like(t, 1), t), b));
 }
 
+/* (1 - p_t)^gamma. Where 1 - p_t is 0 so is the loss, faster than any slope of the power grows; and an
+   infinite loss has the factor's limit: in both places the factor is a constant. */
+static gr_tensor *focal_factor(gr_tensor *m, double gamma, gr_tensor *losses)
+{
+    gr_tensor *zero = gr_scalar_like(m, 0), *none = gr_equal(m, zero);
+    gr_tensor *power = gr_pow(gr_where(none, gr_scalar_like(m, 1), m), gamma);
+    gr_tensor *factor = gr_where(none, zero, power);
+    gr_tensor *infinite = gr_equal(losses, gr_scalar_like(losses, INFINITY));
+    return gr_where(infinite, gr_detach(factor), factor);
+}
+
 /* (1 - p_t)^gamma (alpha t + (1-alpha) (1-t)) times the losses */
 static gr_tensor *focus(const gr_bce_kind *kind, const gr_bce_kernel_args *options, gr_tensor *x,
                         gr_tensor *t, gr_tensor *losses)
@@ -308,17 +326,13 @@ static gr_tensor *focus(const gr_bce_kind *kind, const gr_bce_kernel_args *optio
     if (options->gamma != 0) {
         gr_tensor *positive, *negative;
         kind->probabilities(x, &positive, &negative);
-        losses = gr_mul(gr_pow(blend(t, negative, positive), options->gamma), losses);
+        gr_tensor *m = blend(t, negative, positive);
+        losses = gr_mul(focal_factor(m, options->gamma, losses), losses);
     }
     if (options->alpha != 0)
         losses = gr_mul(blend(t, gr_scalar_like(t, options->alpha),
                               gr_scalar_like(t, 1 - options->alpha)), losses);
     return losses;
-}
-
-static gr_tensor *masked(gr_tensor *mask, gr_tensor *a, double instead)
-{
-    return mask && a ? gr_where(mask, a, gr_scalar_like(a, instead)) : a;
 }
 
 static gr_tensor *reduced(const gr_bce_call *args, gr_tensor *losses, gr_tensor *mask, gr_tensor *w)
@@ -335,15 +349,16 @@ gr_tensor *gr_bce_compose(const gr_bce_kind *kind, const gr_node *n)
 {
     const gr_bce_call *args = n->args;
     gr_tensor *mask = n->in[MASK], *w = n->in[W], *p = n->in[P];
-    const gr_dtype dtype = n->in[X]->dtype;
-    gr_tensor *x = masked(mask, n->in[X], kind->neutral);
+    /* In the kernel's type, so that a half is rounded once, at the end. */
+    const gr_dtype dtype = gr_ktype_dtype(gr_ktype(n->in[X]->dtype));
+    gr_tensor *x = masked(mask, gr_cast(n->in[X], dtype), kind->neutral);
     gr_tensor *y = masked(mask, gr_cast(n->in[Y], dtype), 0);
     gr_tensor *t = smooth(y, args->kernel.label_smoothing);
     w = w ? masked(mask, gr_cast(w, dtype), 0) : NULL;
     p = p ? masked(mask, gr_cast(p, dtype), 1) : NULL;
     gr_tensor *losses = focus(kind, &args->kernel, x, t, kind->element(x, t, p));
     losses = w ? gr_mul(w, losses) : losses;
-    return reduced(args, masked(mask, losses, 0), mask, w);
+    return gr_cast(reduced(args, masked(mask, losses, 0), mask, w), n->in[X]->dtype);
 }
 
 /* ---- Elements alone ---------------------------------------------------------------------------------------- */
