@@ -15,10 +15,14 @@ gr_context *gr_operands_context(const char *op, int count, gr_tensor *const *in,
         if (!in[i])
             continue;
         if (!gr_usable(op, in[i], i, failed)) {
-            /* A header that was written over says nothing: the other operand's context does. */
+            /* What came of NULL, and a header that was written over, name no context: another operand
+               does. */
             if (*failed == &gr_null_context.failed && ctx)
-                *failed = gr_fail_tensor(ctx, GR_ERROR_SCOPE, op,
-                                         "operand %d belongs to a scope that has ended", i);
+                *failed = in[i] == *failed
+                              ? gr_fail_tensor(ctx, GR_ERROR_NULL, op,
+                                               "operand %d is the result of an op on NULL", i)
+                              : gr_fail_tensor(ctx, GR_ERROR_SCOPE, op,
+                                               "operand %d belongs to a scope that has ended", i);
             return NULL;
         }
         if (in[i]->ctx != ctx) {
@@ -127,7 +131,7 @@ gr_status gr_elementwise_forward(const gr_call *call)
     return gr_map_run(&map) < 0 ? GR_ERROR_MEMORY : GR_OK;
 }
 
-/* An op of the user's sees contiguous operands of the result's shape and dtype. */
+/* An op of the user's sees contiguous operands of the result's shape and dtype; false on an error. */
 static bool flatten_operands(gr_call *call)
 {
     const gr_dims shape = gr_shape_of(call->out);
@@ -136,6 +140,12 @@ static bool flatten_operands(gr_call *call)
         const gr_dims own = gr_shape_of(x);
         if (!x || (x->dtype == call->out->dtype && gr_is_contiguous(x) && gr_same_dims(&own, &shape)))
             continue;
+        if (!gr_broadcasts_to(x, &shape)) {
+            gr_fail(call->ctx, GR_ERROR_BROADCAST, call->op->name,
+                    "operand %d of shape %s does not broadcast to the result's, %s (GR_OP_STRIDED "
+                    "takes any)", i, gr_dims_text(&own).text, gr_dims_text(&shape).text);
+            return false;
+        }
         gr_tensor *flat = gr_tensor_in(call->ctx->scope, call->op->name, call->out->dtype, &shape);
         if (!flat)
             return false;
@@ -161,6 +171,8 @@ static gr_status shape_of_call(const gr_call *call, gr_dtype *dtype, gr_dims *sh
 
 static gr_status check_op(gr_context *ctx, const gr_op *op, int count)
 {
+    if (!op->forward)
+        return gr_fail(ctx, GR_ERROR_NULL, op->name, "the op has no forward");
     if (count < 1 || count > op->arity || op->arity > GR_MAX_ARITY)
         return gr_fail(ctx, GR_ERROR_ARGUMENT, op->name, "%d operands; it takes 1 to %d", count,
                        op->arity);
@@ -170,7 +182,9 @@ static gr_status check_op(gr_context *ctx, const gr_op *op, int count)
 gr_tensor *gr_apply_with(const gr_op *op, int count, gr_tensor *const *in, const void *args)
 {
     gr_tensor *failed = &gr_null_context.failed;
-    gr_context *ctx = count > 0 && in ? gr_operands_context(op->name, count, in, &failed) : NULL;
+    if (!op || !in || count < 1)
+        return failed;
+    gr_context *ctx = gr_operands_context(op->name, count, in, &failed);
     if (!ctx || check_op(ctx, op, count) != GR_OK)
         return failed;
     gr_call call = {.op = op, .ctx = ctx, .count = count, .args = args};

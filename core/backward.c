@@ -86,7 +86,7 @@ static gr_tensor *fit(gr_tensor *gradient, const gr_tensor *x)
     return gr_same_dims(&shape, &own) ? gradient : gr_sum_to(gradient, shape);
 }
 
-static bool add_gradient(const sweep *s, gr_tensor *x, gr_tensor *gradient)
+static bool add_gradient(const sweep *s, const char *op, gr_tensor *x, gr_tensor *gradient)
 {
     if (x->sweep != s->id)
         return true;
@@ -94,8 +94,10 @@ static bool add_gradient(const sweep *s, gr_tensor *x, gr_tensor *gradient)
         gradient = fit(gradient, x);
     if (!gr_failed(gradient) && x->sum)
         gradient = gr_add(x->sum, gradient);
-    if (gr_failed(gradient))
+    if (gr_failed(gradient)) {
+        gr_fail(s->ctx, GR_ERROR_GRADIENT, op, "its gradient rule gave a tensor that failed");
         return false;
+    }
     x->sum = gradient;
     return true;
 }
@@ -104,12 +106,16 @@ static bool run_rule(const sweep *s, const gr_node *node, bool record)
 {
     gr_tensor *dx[GR_MAX_ARITY] = {0};
     const gr_op *op = node->op;
-    if (op->fused_vjp && !record)
-        op->fused_vjp(node, node->out->sum, dx);
-    else if (op->vjp)
-        op->vjp(node, node->out->sum, dx);
+    const bool fused = op->fused_vjp && !record;
+    if (!fused && !op->vjp) {
+        gr_fail(s->ctx, GR_ERROR_GRADIENT, op->name, "the op has no gradient rule");
+        return false;
+    }
+    s->ctx->rules_running++;
+    (fused ? op->fused_vjp : op->vjp)(node, node->out->sum, dx);
+    s->ctx->rules_running--;
     for (int i = 0; i < node->count; i++)
-        if (node->wanted[i] && dx[i] && !add_gradient(s, node->in[i], dx[i]))
+        if (node->wanted[i] && dx[i] && !add_gradient(s, op->name, node->in[i], dx[i]))
             return false;
     return true;
 }
@@ -208,7 +214,9 @@ static gr_status check_output(const char *op, gr_tensor *y, bool scalar)
 {
     gr_tensor *failed;
     if (!gr_usable(op, y, 0, &failed))
-        return gr_finish(failed->ctx);
+        return failed->ctx->error;
+    if (y->ctx->rules_running) /* its marks would be those of the sweep that called the rule */
+        return gr_fail(y->ctx, GR_ERROR_GRADIENT, op, "called by an op's gradient rule");
     if (!gr_dtype_is_float(y->dtype))
         return gr_fail(y->ctx, GR_ERROR_DTYPE, op, "%s %s is no float", gr_dtype_name(y->dtype),
                        gr_shape_text(y).text);
@@ -243,9 +251,12 @@ gr_status gr_grad_with(gr_tensor *y, gr_tensors inputs, gr_tensor **gradients,
     static const gr_grad_args defaults;
     args = args ? args : &defaults;
     gr_context *ctx = gr_context_of(y);
-    for (int64_t i = 0; i < inputs.count; i++)
+    for (int64_t i = 0; gradients && i < inputs.count; i++)
         gradients[i] = &ctx->failed;
+    gr_hold_handler(ctx);
     gr_status status = check_output("grad", y, false);
+    if (status == GR_OK && inputs.count > 0 && (!inputs.at || !gradients))
+        status = gr_fail(ctx, GR_ERROR_NULL, "grad", "a list is NULL");
     if (status == GR_OK)
         status = check_inputs("grad", y, inputs);
     if (status == GR_OK && args->seed) {
@@ -257,6 +268,7 @@ gr_status gr_grad_with(gr_tensor *y, gr_tensors inputs, gr_tensor **gradients,
     }
     if (status == GR_OK)
         status = gr_sweep(y, inputs, args->seed, args->record, 0, gradients);
+    gr_free_handler(ctx);
     if (status != GR_OK)
         gr_finish(ctx);
     return status;
@@ -264,12 +276,13 @@ gr_status gr_grad_with(gr_tensor *y, gr_tensors inputs, gr_tensor **gradients,
 
 gr_tensor *gr_grad(gr_tensor *y, gr_tensor *x)
 {
-    gr_tensor *gradient = &gr_context_of(y)->failed;
-    if (check_output("grad", y, true) != GR_OK)
-        return gradient;
+    gr_context *ctx = gr_context_of(y);
+    gr_tensor *gradient = &ctx->failed;
     const gr_tensors inputs = {1, &x};
-    if (check_inputs("grad", y, inputs) == GR_OK)
+    gr_hold_handler(ctx);
+    if (check_output("grad", y, true) == GR_OK && check_inputs("grad", y, inputs) == GR_OK)
         (void)!gr_sweep(y, inputs, NULL, true, 0, &gradient);
+    gr_free_handler(ctx);
     return gradient;
 }
 
@@ -327,7 +340,7 @@ static gr_status backward_in_scope(gr_tensor *loss)
     gr_status status = GR_OK;
     if (!reached)
         status = gr_fail(ctx, GR_ERROR_GRADIENT, "backward", "loss depends on no parameter%s",
-                         ctx->no_grad ? " (recording is off: gr_no_grad_begin)" : "");
+                         ctx->no_grad > 1 ? " (recording is off: gr_no_grad_begin)" : "");
     loss->sum = reached ? one : NULL;
     if (reached && !walk_back(&s, loss, false))
         status = ctx->error;
@@ -338,35 +351,24 @@ static gr_status backward_in_scope(gr_tensor *loss)
     return status;
 }
 
-gr_status gr_backward(gr_tensor *loss)
-{
-    gr_status status = check_output("backward", loss, true);
-    if (status != GR_OK || gr_error(loss->ctx) != GR_OK)
-        return gr_finish(gr_context_of(loss));
-    gr_context *ctx = loss->ctx;
-    if (gr_scope_begin(ctx) == GR_OK) {
-        ctx->no_grad++;
-        ctx->doing = "backward";
-        backward_in_scope(loss);
-        ctx->no_grad--;
-    }
-    return gr_scope_end(ctx);
-}
+gr_status gr_backward(gr_tensor *loss) { return gr_backward_here(loss, NULL, 0); }
 
 gr_status gr_backward_here(gr_tensor *loss, const char *file, int line)
 {
     gr_context *ctx = gr_context_of(loss);
-    if (ctx->error != GR_OK)
-        return gr_backward(loss);
-    /* The handler waits until the place is known. */
-    gr_error_handler *handler = ctx->handler;
-    ctx->handler = NULL;
-    const gr_status status = gr_backward(loss);
-    ctx->handler = handler;
-    if (status == GR_OK)
-        return GR_OK;
-    ctx->place_known = false;
-    ctx->handler_due = handler != NULL;
-    gr_place_error(ctx, file, line);
+    gr_hold_handler(ctx);
+    gr_status status = check_output("backward", loss, true);
+    if (status == GR_OK && ctx->error == GR_OK) {
+        if (gr_scope_begin(ctx) == GR_OK) {
+            ctx->no_grad++;
+            ctx->doing = "backward";
+            (void)!backward_in_scope(loss);
+            ctx->no_grad--;
+        }
+        status = gr_scope_end(ctx);
+    }
+    gr_free_handler(ctx);
+    if (status != GR_OK && file)
+        gr_place_error(ctx, file, line);
     return gr_finish(ctx);
 }

@@ -105,25 +105,39 @@ gr_status gr_raise(gr_context *ctx, gr_status status, const char *name, const ch
 
 static void call_handler(gr_context *ctx)
 {
-    if (!ctx->handler_due)
+    if (!ctx->handler_due || ctx->handler_held)
         return;
     ctx->handler_due = false;
     ctx->handler(ctx, ctx->error, ctx->message, ctx->handler_data);
 }
 
+void gr_hold_handler(gr_context *ctx)
+{
+    if (!ctx->broken)
+        ctx->handler_held++;
+}
+
+void gr_free_handler(gr_context *ctx)
+{
+    if (!ctx->broken)
+        ctx->handler_held--;
+}
+
 void gr_note(gr_context *ctx, const char *message)
 {
-    if (ctx->handler)
+    if (ctx->handler && !ctx->handler_held)
         ctx->handler(ctx, GR_OK, message, ctx->handler_data);
 }
 
 gr_status gr_finish(gr_context *ctx)
 {
-    if (ctx->error == GR_OK)
-        return GR_OK;
-    ctx->place_known = true;
+    const gr_status status = ctx->error; /* which the handler may clear */
+    if (status == GR_OK || ctx->handler_held)
+        return status;
+    if (!ctx->place_known) /* the contexts that never change are shared by threads */
+        ctx->place_known = true;
     call_handler(ctx);
-    return ctx->error;
+    return status;
 }
 
 void gr_place_error(gr_context *ctx, const char *file, int line)
@@ -137,7 +151,7 @@ void gr_place_error(gr_context *ctx, const char *file, int line)
 
 gr_tensor *gr_here(gr_tensor *result, const char *file, int line)
 {
-    if (result->state == GR_FAILED && result->ctx->error != GR_OK) {
+    if (result && result->state == GR_FAILED && result->ctx->error != GR_OK) {
         gr_place_error(result->ctx, file, line);
         call_handler(result->ctx);
     }

@@ -677,10 +677,9 @@ static gr_gradcheck_args with_defaults(const gr_gradcheck_args *given)
 static void run_check(checker *c)
 {
     gr_context *ctx = c->ctx;
-    gr_error_handler *handler = ctx->handler;
     const uint64_t stream = ctx->stream;
     const int no_grad = ctx->no_grad;
-    ctx->handler = NULL;
+    gr_hold_handler(ctx);
     ctx->no_grad = 0;
     ctx->doing = "gradcheck";
     const bracket b = begin(c);
@@ -689,8 +688,7 @@ static void run_check(checker *c)
         gr_fail(ctx, GR_ERROR_MEMORY, "gradcheck", "out of memory"); /* if nothing said so before */
     ctx->no_grad = no_grad;
     ctx->stream = stream;
-    ctx->handler = handler;
-    ctx->handler_due = handler && gr_error(ctx) != GR_OK;
+    gr_free_handler(ctx);
 }
 
 /* The inputs' context in c; otherwise the reason why there is none that can be used. */

@@ -27,11 +27,16 @@ gr_tensor *gr_hessian(gr_function *f, void *data, gr_tensor *x)
     if (!gr_usable("hessian", x, 0, &failed))
         return failed;
     gr_context *ctx = x->ctx;
+    if (!f)
+        return gr_fail_tensor(ctx, GR_ERROR_NULL, "hessian", "the function is NULL");
     const int64_t count = gr_numel(x);
     const gr_dims shape = {.count = 2, .at = {count, count}};
     gr_tensor *hessian = gr_tensor_in(ctx->scope, "hessian", x->dtype, &shape);
     if (!hessian)
         return &ctx->failed;
+    const int no_grad = ctx->no_grad; /* f is recorded whatever brackets are open */
+    ctx->no_grad = 0;
+    gr_hold_handler(ctx);
     bool done = gr_scope_begin(ctx) == GR_OK;
     gr_tensor *point = done ? gr_variable(x) : &ctx->failed;
     gr_tensor *gradient = gr_failed(point) ? point : gr_grad(f((gr_tensors){1, &point}, data), point);
@@ -42,5 +47,7 @@ gr_tensor *gr_hessian(gr_function *f, void *data, gr_tensor *x)
         done = gr_scope_end(ctx) == GR_OK && filled;
     }
     done = gr_scope_end(ctx) == GR_OK && done;
+    gr_free_handler(ctx);
+    ctx->no_grad = no_grad;
     return done ? hessian : &ctx->failed;
 }

@@ -99,6 +99,7 @@ struct gr_context {
     gr_status error;
     char message[512];
     bool place_known, handler_due;
+    int handler_held; /* depth of gr_hold_handler */
     gr_error_handler *handler;
     void *handler_data;
     const char *doing; /* the op that runs, for messages of memory */
@@ -113,6 +114,7 @@ struct gr_context {
     gr_entry **tape;
     int64_t tape_length, tape_capacity, sweep;
     int no_grad; /* depth of brackets */
+    int rules_running; /* gradient rules on the C stack */
 
     uint64_t seed, stream;
     gr_parameter_state *parameters;
@@ -126,11 +128,15 @@ gr_status gr_fail(gr_context *ctx, gr_status status, const char *op, const char 
 gr_tensor *gr_fail_tensor(gr_context *ctx, gr_status status, const char *op, const char *format, ...)
     GR_PRINTF(4, 5);
 
+/* Between these, which nest, the handler waits: it may not come back, and what is open would stay so. */
+void gr_hold_handler(gr_context *ctx);
+void gr_free_handler(gr_context *ctx);
+
 /* Tells the handler, if there is one, what is no error. */
 void gr_note(gr_context *ctx, const char *message);
 
-/* At the end of a call that returns a status: calls the handler if one is due; returns the context's
-   first error. */
+/* At the end of a call that returns a status: calls the handler if one is due and nothing holds it;
+   returns the context's first error. */
 gr_status gr_finish(gr_context *ctx);
 
 /* Appends " (file:line)" to the message if its place is not known yet. */

@@ -12,6 +12,8 @@ gr_status gr_scope_begin(gr_context *ctx)
     if (ctx->broken)
         return ctx->error;
     ctx->doing = "scope_begin";
+    if (ctx->lost_scopes)
+        gr_fail(ctx, GR_ERROR_MEMORY, "scope_begin", "the scope around it has no memory");
     gr_scope *scope = ctx->lost_scopes ? NULL : gr_scope_open(ctx, ctx->scope);
     if (!scope) {
         ctx->lost_scopes++; /* so that the end that belongs to it ends no other */

@@ -61,6 +61,7 @@ gr_tensor *gr_detach(gr_tensor *x)
     gr_tensor *failed;
     if (!gr_usable("detach", x, 0, &failed))
         return failed;
+    x->ctx->doing = "detach";
     gr_tensor *view = gr_view_of(x);
     return view ? view : &x->ctx->failed;
 }
@@ -81,6 +82,7 @@ gr_tensor *gr_variable(gr_tensor *x)
     gr_tensor *failed;
     if (!check_float("variable", x, &failed))
         return failed;
+    x->ctx->doing = "variable";
     gr_tensor *view = gr_view_of(x);
     if (!view)
         return &x->ctx->failed;
@@ -96,6 +98,7 @@ gr_tensor *gr_parameter(gr_tensor *x)
         return failed;
     gr_context *ctx = x->ctx;
     const gr_dims shape = gr_shape_of(x);
+    ctx->doing = "parameter";
     gr_parameter_state *state = gr_scope_allocate(ctx->root, (int64_t)sizeof *state);
     gr_tensor *parameter = state ? gr_tensor_in(ctx->root, "parameter", x->dtype, &shape) : NULL;
     gr_tensor *gradient = parameter ? gr_tensor_in(ctx->root, "parameter", x->dtype, &shape) : NULL;

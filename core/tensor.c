@@ -39,7 +39,8 @@ gr_dtype gr_ktype_dtype(int ktype) { return ktype == GR_K32 ? GR_F32 : GR_F64; }
 
 gr_dims gr_dims_from(int64_t count, const int64_t *values)
 {
-    gr_dims dims = {.count = count > GR_MAX_DIMS ? GR_MAX_DIMS + 1 : (int)count};
+    const bool fits = count >= 0 && count <= GR_MAX_DIMS;
+    gr_dims dims = {.count = fits ? (int)count : GR_MAX_DIMS + 1};
     for (int i = 0; i < dims.count && i < GR_MAX_DIMS; i++)
         dims.at[i] = values[i];
     return dims;
@@ -201,9 +202,7 @@ bool gr_usable(const char *op, gr_tensor *x, int position, gr_tensor **failed)
         *failed = &gr_null_context.failed;
         return false;
     }
-    /* A header that is neither live, dead nor failed was written over: nothing in it can be used. */
-    const bool sane = x->state == GR_LIVE || x->state == GR_DEAD || x->state == GR_FAILED;
-    *failed = sane ? &x->ctx->failed : &gr_null_context.failed;
+    *failed = &gr_context_of(x)->failed;
     if (x->state == GR_DEAD)
         gr_fail(x->ctx, GR_ERROR_SCOPE, op, "operand %d belongs to a scope that has ended", position);
     return x->state == GR_LIVE;
@@ -211,7 +210,13 @@ bool gr_usable(const char *op, gr_tensor *x, int position, gr_tensor **failed)
 
 /* ---- Looking at tensors ------------------------------------------------------------------------------- */
 
-gr_context *gr_context_of(const gr_tensor *x) { return x ? x->ctx : &gr_null_context; }
+/* A header that is neither live, dead nor failed was written over: nothing in it can be used. */
+gr_context *gr_context_of(const gr_tensor *x)
+{
+    const bool sane = x && (x->state == GR_LIVE || x->state == GR_DEAD || x->state == GR_FAILED);
+    return sane ? x->ctx : &gr_null_context;
+}
+
 bool gr_failed(const gr_tensor *x) { return !x || x->state != GR_LIVE; }
 gr_dtype gr_dtype_of(const gr_tensor *x) { return x ? x->dtype : GR_F32; }
 int gr_ndim(const gr_tensor *x) { return x ? x->ndim : 0; }
@@ -237,7 +242,7 @@ int64_t gr_size(const gr_tensor *x, int axis)
 
 int64_t gr_numel(const gr_tensor *x)
 {
-    if (!x || x->state == GR_FAILED)
+    if (gr_failed(x))
         return 0;
     const gr_dims shape = gr_shape_of(x);
     return gr_dims_count(&shape);
@@ -262,6 +267,7 @@ double gr_item(gr_tensor *x)
     if (gr_numel(x) != 1) {
         gr_fail(x->ctx, GR_ERROR_SHAPE, "item", "shape %s has not one element",
                 gr_shape_text(x).text);
+        gr_finish(x->ctx);
         return NAN;
     }
     double value;
@@ -279,11 +285,12 @@ double gr_get(gr_tensor *x, gr_dims index)
     for (int i = 0; inside && i < x->ndim; i++) {
         const int64_t at = index.at[i] + (index.at[i] < 0 ? x->shape[i] : 0);
         inside = at >= 0 && at < x->shape[i];
-        offset += at * x->strides[i];
+        offset += inside ? at * x->strides[i] : 0;
     }
     if (!inside) {
         gr_fail(x->ctx, GR_ERROR_ARGUMENT, "get", "index %s lies outside shape %s",
                 gr_dims_text(&index).text, gr_shape_text(x).text);
+        gr_finish(x->ctx);
         return NAN;
     }
     double value;
@@ -311,8 +318,10 @@ static gr_status check_copy(const char *op, gr_tensor *x, gr_dtype dtype, int64_
 gr_status gr_read(gr_tensor *x, gr_dtype dtype, int64_t count, void *data)
 {
     const gr_status status = check_copy("read", x, dtype, count, data);
-    if (status != GR_OK)
+    if (status != GR_OK) {
+        gr_finish(gr_context_of(x));
         return status;
+    }
     const gr_dims shape = gr_shape_of(x);
     gr_reader reader;
     gr_reader_begin(&reader, x, &shape);
@@ -330,5 +339,7 @@ gr_status gr_write(gr_tensor *x, gr_dtype dtype, int64_t count, const void *data
         status = gr_fail(x->ctx, GR_ERROR_SHAPE, "write", "a strided view cannot be written");
     if (status == GR_OK)
         gr_convert(dtype, data, x->dtype, x->data, count);
+    else
+        gr_finish(gr_context_of(x));
     return status;
 }

@@ -60,7 +60,7 @@ static gr_status mark_axes(const gr_op *op, const gr_tensor *x, const gr_dims *a
 {
     for (int i = 0; i < x->ndim; i++)
         reduced[i] = axes->count == 0;
-    if (axes->count > GR_MAX_DIMS)
+    if (axes->count < 0 || axes->count > GR_MAX_DIMS)
         return gr_fail(x->ctx, GR_ERROR_SHAPE, op->name, "more than %d axes", GR_MAX_DIMS);
     for (int i = 0; i < axes->count; i++) {
         const int axis = gr_axis_of(x->ndim, axes->at[i]);
@@ -98,12 +98,12 @@ static gr_tensor *reduce(const gr_op *op, gr_tensor *x, const gr_dims *axes, boo
 
 gr_tensor *gr_sum_with(const gr_reduce_args *args)
 {
-    return reduce(&sum_op, args->x, &args->axes, args->keepdim);
+    return args ? reduce(&sum_op, args->x, &args->axes, args->keepdim) : &gr_null_context.failed;
 }
 
 gr_tensor *gr_mean_with(const gr_reduce_args *args)
 {
-    return reduce(&mean_op, args->x, &args->axes, args->keepdim);
+    return args ? reduce(&mean_op, args->x, &args->axes, args->keepdim) : &gr_null_context.failed;
 }
 
 /* The axes that are new in x, or of size 1 in the shape and not in x, are summed. */

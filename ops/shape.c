@@ -20,6 +20,7 @@ typedef struct view_call {
 static gr_tensor *view(const gr_op *op, gr_tensor *x, const view_call *call, const gr_dims *shape,
                        const int64_t *strides, int64_t offset)
 {
+    x->ctx->doing = op->name;
     gr_tensor *out = gr_view_of(x);
     if (!out)
         return &x->ctx->failed;
@@ -78,11 +79,13 @@ gr_tensor *gr_reshape(gr_tensor *x, gr_dims shape)
     if (!gr_usable("reshape", x, 0, &failed))
         return failed;
     const gr_dims asked = shape, own = gr_shape_of(x);
-    if (shape.count > GR_MAX_DIMS || !fit_shape(&shape, gr_numel(x)))
+    if (shape.count < 0 || shape.count > GR_MAX_DIMS || !fit_shape(&shape, gr_numel(x)))
         return gr_fail_tensor(x->ctx, GR_ERROR_SHAPE, "reshape", "shape %s does not fit %s",
                               gr_shape_text(x).text, gr_dims_text(&asked).text);
     if (gr_same_dims(&shape, &own))
         return x;
+    if (!gr_check_shape(x->ctx, "reshape", x->dtype, &shape)) /* one without elements may be too large */
+        return failed;
     x = gr_contiguous(x);
     if (gr_failed(x))
         return x;
