@@ -144,7 +144,7 @@ static gr_status check_shape(const rules *r, gr_context *ctx, gr_tensor *const *
                    : gr_fail(ctx, GR_ERROR_SHAPE, r->api, "%s shape %s must be that of %s, %s",
                              r->names[i], gr_dims_text(&shape).text, r->names[INPUT],
                              gr_dims_text(&input).text);
-    if (!gr_broadcasts_to(in[i], &input) || shape.count > input.count)
+    if (!gr_broadcasts_to(in[i], &input))
         return gr_fail(ctx, GR_ERROR_BROADCAST, r->api,
                        "%s shape %s does not broadcast to that of %s, %s", r->names[i],
                        gr_dims_text(&shape).text, r->names[INPUT], gr_dims_text(&input).text);
@@ -168,7 +168,7 @@ static gr_context *context_of(const rules *r, gr_tensor *const *in, gr_tensor **
 }
 
 /* Checks by the rules, brings all to the input's dtype, and applies the loss. name: of the
-   reduction, where it is not known yet. */
+   reduction, NULL for the one that is given. */
 static gr_tensor *run(const rules *r, gr_tensor *const *given, gr_reduction reduction,
                       const char *name)
 {
@@ -215,9 +215,9 @@ static gr_tensor *no_loss(const rules *r, gr_tensor *input, gr_tensor *target)
 static gr_tensor *run_torch(const rules *r, gr_tensor *const *in, gr_tristate size_average,
                             gr_tristate reduce, const char *name)
 {
-    gr_reduction reduction = GR_MEAN;
+    gr_reduction reduction;
     if (!gr_legacy_reduction(size_average, reduce, &reduction))
-        return run(r, in, reduction, name ? name : "mean");
+        return run(r, in, GR_MEAN, name);
     gr_tensor *failed;
     gr_context *ctx = context_of(r, in, &failed);
     if (!ctx)
@@ -281,7 +281,7 @@ static gr_tensor *run_mindspore(const rules *r, gr_tensor *input, gr_tensor *tar
                                 gr_tensor *weight, gr_tensor *pos_weight, const char *reduction)
 {
     gr_tensor *in[ARGUMENTS] = {input, target, weight, pos_weight};
-    return run(r, in, GR_MEAN, reduction ? reduction : "mean");
+    return run(r, in, GR_MEAN, reduction);
 }
 
 gr_tensor *gr_mindspore_binary_cross_entropy_with_logits(gr_tensor *logits, gr_tensor *label,
