@@ -183,6 +183,15 @@ gr_status gr_sweep(gr_tensor *y, gr_tensors inputs, gr_tensor *seed, bool record
     return done ? GR_OK : s.ctx->error;
 }
 
+/* A tensor that stands for two operands gets its whole gradient through the first of them. */
+static bool is_first_of(const gr_node *node, int i)
+{
+    for (int j = 0; j < i; j++)
+        if (node->wanted[j] && node->in[j] == node->in[i])
+            return false;
+    return node->wanted[i];
+}
+
 void gr_vjp_by_composition(const gr_node *node, gr_tensor *g, gr_tensor **dx,
                            gr_tensor *(*compose)(const gr_node *node))
 {
@@ -190,7 +199,7 @@ void gr_vjp_by_composition(const gr_node *node, gr_tensor *g, gr_tensor **dx,
     gr_tensor *inputs[GR_MAX_ARITY], *gradients[GR_MAX_ARITY];
     int64_t count = 0;
     for (int i = 0; i < node->count; i++)
-        if (node->wanted[i])
+        if (is_first_of(node, i))
             inputs[count++] = node->in[i];
     /* The composition is recorded even where the sweep around it is not. */
     const int depth = ctx->no_grad;
@@ -204,7 +213,7 @@ void gr_vjp_by_composition(const gr_node *node, gr_tensor *g, gr_tensor **dx,
     if (depth != 0)
         ctx->tape_length = since; /* nobody will differentiate it again */
     for (int i = 0, at = 0; i < node->count; i++)
-        if (node->wanted[i])
+        if (is_first_of(node, i))
             dx[i] = failed ? &ctx->failed : gradients[at++];
 }
 

@@ -283,17 +283,6 @@ void gr_bce_fused_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
             dx[i] = masked(n->in[MASK], gr_mul(n->saved[i], factor), 0);
 }
 
-/* A tensor that stands for two operands gets its whole gradient through the first of them. */
-void gr_bce_recorded_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx,
-                         gr_tensor *(*compose)(const gr_node *node))
-{
-    gr_node once = *n;
-    for (int i = X; i < OPERANDS; i++)
-        for (int j = X; j < i; j++)
-            once.wanted[i] = once.wanted[i] && n->in[j] != n->in[i];
-    gr_vjp_by_composition(&once, g, dx, compose);
-}
-
 /* y (1-e) + e/2 */
 static gr_tensor *smooth(gr_tensor *y, double e)
 {

@@ -74,7 +74,7 @@ static gr_status forward(const gr_call *call) { return gr_bce_forward(&kind, cal
 static gr_tensor *compose(const gr_node *n) { return gr_bce_compose(&kind, n); }
 static void vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    gr_bce_recorded_vjp(n, g, dx, compose);
+    gr_vjp_by_composition(n, g, dx, compose);
 }
 static const gr_op op = {.name = "bce_with_logits", .arity = 5, .flags = GR_OP_STRIDED,
                          .forward = forward, .vjp = vjp, .fused_vjp = gr_bce_fused_vjp,

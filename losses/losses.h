@@ -40,8 +40,6 @@ gr_tensor *gr_bce_apply(const gr_bce_kind *kind, gr_tensor *x, const gr_bce_args
 gr_status gr_bce_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape);
 gr_status gr_bce_forward(const gr_bce_kind *kind, const gr_call *call);
 gr_tensor *gr_bce_compose(const gr_bce_kind *kind, const gr_node *node);
-void gr_bce_recorded_vjp(const gr_node *node, gr_tensor *g, gr_tensor **dx,
-                         gr_tensor *(*compose)(const gr_node *node));
 void gr_bce_fused_vjp(const gr_node *node, gr_tensor *g, gr_tensor **dx);
 
 /* Runs a kind's kernel for elements alone: operands x, y, p (or NULL), one of its outputs. */
