@@ -5,7 +5,7 @@
 #include "tests/common/common.h"
 #include <float.h>
 
-/* ---- Memory -------------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 test_heap heap;
 
@@ -74,7 +74,7 @@ void expect_survives(const char *name, scenario *run, const void *data)
     }
 }
 
-/* ---- Contexts ------------------------------------------------------------------------------------ */
+/* ---- Contexts -------------------------------------------------------------------------------- */
 
 gr_context *ctx;
 
@@ -130,7 +130,7 @@ void expect_fine(gr_context *of)
     cr_expect_eq(gr_error(of), GR_OK, "%s", gr_error_message(of));
 }
 
-/* ---- Samples ------------------------------------------------------------------------------------- */
+/* ---- Samples --------------------------------------------------------------------------------- */
 
 static uint64_t state;
 
@@ -164,15 +164,19 @@ gr_tensor *sample(gr_context *of, gr_dtype dtype, gr_dims shape, double low, dou
 
 gr_tensor *edges(gr_context *of, gr_dtype dtype)
 {
-    static const double sizes[] = {
-        0,       0x1p-149, 0x1.8p-148, 0x1p-126,  0x1p-126 * 0.75, 1e-40,     1e-30,    1e-20,
-        1e-10,   0x1p-25,  0x1p-24,    0x1p-23,   1e-3,            0.5,       1 - 0x1p-24,
-        1,       1 + 0x1p-23, 1.5,     2,         3,               16.6,      17,       20,
-        37,      40,       83,         87.3,      88.7,            88.72,     88.73,    89,
-        103.9,   104,      105,        709.7,     709.78,          709.79,    744,      745.1,
-        746,     1e4,      1e10,       1e19,      1e30,            1.7e38,    FLT_MAX,  INFINITY,
-        0x1p-1074, 0x1p-1022, 1e-310,  1e-300,    1e-160,          0x1p-53,   0x1p-54,  1e38,
-        1e100,   1e154,    1e300,      DBL_MAX};
+    static const double sizes[] = {0,         0x1p-149,    0x1.8p-148, 0x1p-126,    0x1p-126 * 0.75,
+                                   1e-40,     1e-30,       1e-20,      1e-10,       0x1p-25,
+                                   0x1p-24,   0x1p-23,     1e-3,       0.5,         1 - 0x1p-24,
+                                   1,         1 + 0x1p-23, 1.5,        2,           3,
+                                   16.6,      17,          20,         37,          40,
+                                   83,        87.3,        88.7,       88.72,       88.73,
+                                   89,        103.9,       104,        105,         709.7,
+                                   709.78,    709.79,      709.782712, 709.7827128, 744,
+                                   745.1,     746,         1e4,        1e10,        1e19,
+                                   1e30,      1.7e38,      FLT_MAX,    INFINITY,    0x1p-1074,
+                                   0x1p-1022, 1e-310,      1e-300,     1e-160,      0x1p-53,
+                                   0x1p-54,   1e38,        1e100,      1e154,       1e300,
+                                   DBL_MAX};
     double values[2 * COUNT_OF(sizes) + 1];
     for (int i = 0; i < COUNT_OF(sizes); i++) {
         values[2 * i] = sizes[i];
@@ -195,7 +199,7 @@ gr_tensor *any_bits(gr_context *of, gr_dtype dtype, int64_t count)
     return x;
 }
 
-/* ---- Comparing ----------------------------------------------------------------------------------- */
+/* ---- Comparing ------------------------------------------------------------------------------- */
 
 double ulps(gr_dtype dtype, double got, long double want)
 {

@@ -15,7 +15,7 @@
 
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof *(array)))
 
-/* ---- Memory -------------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 /* Fails call number fail_at (from 1; 0: none), and with `lasting` all after it. */
 typedef struct test_heap {
@@ -36,7 +36,7 @@ typedef uint64_t scenario(gr_context *ctx, const void *data);
    the same context, gives what it gave without a failure. */
 void expect_survives(const char *name, scenario *run, const void *data);
 
-/* ---- Contexts ------------------------------------------------------------------------------------ */
+/* ---- Contexts -------------------------------------------------------------------------------- */
 
 /* The context of the running test, made by begin and freed by end, which counts the bytes. */
 extern gr_context *ctx;
@@ -56,7 +56,7 @@ void expect_error(gr_context *of, gr_status status, const char *message);
 /* No error so far. */
 void expect_fine(gr_context *of);
 
-/* ---- Samples ------------------------------------------------------------------------------------- */
+/* ---- Samples --------------------------------------------------------------------------------- */
 
 void reseed(uint64_t seed);
 uint64_t draw_bits(void);
@@ -65,14 +65,14 @@ double draw(double low, double high);
 /* Elements drawn from [low, high]; rounded to the dtype. */
 gr_tensor *sample(gr_context *of, gr_dtype dtype, gr_dims shape, double low, double high);
 
-/* [n]: zeros, denormals, ends of the range, infinities, NaN, and what the functions turn at, of both
-   signs; f32 or f64. */
+/* [n]: zeros, denormals, ends of the range, infinities, NaN, and what the functions turn at, of
+   both signs; f32 or f64. */
 gr_tensor *edges(gr_context *of, gr_dtype dtype);
 
 /* [count]: any bits at all; f32 or f64. */
 gr_tensor *any_bits(gr_context *of, gr_dtype dtype, int64_t count);
 
-/* ---- Comparing ----------------------------------------------------------------------------------- */
+/* ---- Comparing ------------------------------------------------------------------------------- */
 
 /* |got - want| in units of the last place of want; f32 or f64. */
 double ulps(gr_dtype dtype, double got, long double want);

@@ -13,7 +13,7 @@ static gr_tensor *vector(double a, double b)
 }
 static gr_tensor *number(double a) { return gr_full(ctx, GR_F64, gr_shape(), a); }
 
-/* ---- What is recorded -------------------------------------------------------------------------------------- */
+/* ---- What is recorded ------------------------------------------------------------------------ */
 
 Test(backward, what_needs_a_gradient)
 {
@@ -56,10 +56,12 @@ Test(backward, leaves_have_a_float_dtype)
     for (int dtype = GR_I32; dtype <= GR_BOOL; dtype++) {
         char message[128];
         gr_tensor *x = gr_zeros(ctx, dtype, gr_shape(2));
-        snprintf(message, sizeof message, "parameter: %s [2] is no float: it has no gradient", gr_dtype_name(dtype));
+        snprintf(message, sizeof message, "parameter: %s [2] is no float: it has no gradient",
+                 gr_dtype_name(dtype));
         cr_expect(gr_failed(gr_parameter(x)));
         expect_error(ctx, GR_ERROR_DTYPE, message);
-        snprintf(message, sizeof message, "variable: %s [2] is no float: it has no gradient", gr_dtype_name(dtype));
+        snprintf(message, sizeof message, "variable: %s [2] is no float: it has no gradient",
+                 gr_dtype_name(dtype));
         cr_expect(gr_failed(gr_variable(x)));
         expect_error(ctx, GR_ERROR_DTYPE, message);
     }
@@ -72,7 +74,7 @@ Test(backward, leaves_have_a_float_dtype)
                  "gradient: [2] is no parameter (gr_parameter makes one; gr_grad takes any)");
 }
 
-/* ---- gr_backward --------------------------------------------------------------------------------------------- */
+/* ---- gr_backward ----------------------------------------------------------------------------- */
 
 /* f = sum((x w - y)^2): df/dw = 2 x^T (x w - y). */
 Test(backward, closed_form)
@@ -90,7 +92,8 @@ Test(backward, closed_form)
 
 Test(backward, adds_up_until_it_is_told_to_forget)
 {
-    gr_tensor *p = gr_parameter(vector(1, 2)), *q = gr_parameter(vector(3, 4)), *y = sum_of(gr_square(p));
+    gr_tensor *p = gr_parameter(vector(1, 2)), *q = gr_parameter(vector(3, 4)),
+              *y = sum_of(gr_square(p));
     cr_expect_eq(gr_backward(y), GR_OK);
     cr_expect_eq(gr_backward(y), GR_OK);
     cr_expect_eq(gr_backward(sum_of(gr_mul(p, q))), GR_OK);
@@ -153,7 +156,7 @@ Test(backward, records_nothing)
     cr_expect_eq(ctx->no_grad, 0);
 }
 
-/* ---- Errors of gr_backward ----------------------------------------------------------------------------------- */
+/* ---- Errors of gr_backward ------------------------------------------------------------------- */
 
 Test(backward, errors)
 {
@@ -220,7 +223,7 @@ Test(backward, leaves_gradients_alone_where_it_fails)
     }
 }
 
-/* ---- gr_grad --------------------------------------------------------------------------------------------------- */
+/* ---- gr_grad --------------------------------------------------------------------------------- */
 
 Test(backward, gradients_of_gradients)
 {
@@ -238,8 +241,10 @@ Test(backward, gradients_of_gradients)
 
 Test(backward, hessian_times_vector)
 {
-    gr_tensor *x = gr_variable(vector(1, 2)), *a = gr_slice(x, 0, 0, 1, 1), *b = gr_slice(x, 0, 1, 2, 1);
-    gr_tensor *y = gr_mul(gr_square(a), gr_pow(b, 3)); /* H = [[2 b^3, 6 a b^2], [6 a b^2, 6 a^2 b]] */
+    gr_tensor *x = gr_variable(vector(1, 2)), *a = gr_slice(x, 0, 0, 1, 1),
+              *b = gr_slice(x, 0, 1, 2, 1);
+    gr_tensor *y =
+        gr_mul(gr_square(a), gr_pow(b, 3)); /* H = [[2 b^3, 6 a b^2], [6 a b^2, 6 a^2 b]] */
     gr_tensor *g = gr_grad(y, x);
     EXPECT_VALUES(g, 16, 12);
     EXPECT_VALUES(gr_grad(sum_of(gr_mul(g, vector(1, -1))), x), 16 - 24, 24 - 12);
@@ -261,20 +266,24 @@ Test(backward, grad_of_what_is_between)
 
 Test(backward, several_inputs_and_a_seed)
 {
-    gr_tensor *x = gr_variable(vector(1, 2)), *w = gr_variable(vector(3, 4)), *y = gr_mul(x, w), *g[4];
+    gr_tensor *x = gr_variable(vector(1, 2)), *w = gr_variable(vector(3, 4)), *y = gr_mul(x, w),
+              *g[4];
     cr_expect_eq(gr_grad_with(y, gr_list(x, w, y, x), g, NULL), GR_OK);
     EXPECT_VALUES(g[0], 3, 4);
     EXPECT_VALUES(g[1], 1, 2);
     EXPECT_VALUES(g[2], 1, 1);
     EXPECT_VALUES(g[3], 3, 4);
     cr_expect_not(gr_requires_grad(g[0]));
-    cr_expect_eq(gr_grad_with(y, gr_list(x, w), g, &(gr_grad_args){.seed = vector(10, -1), .record = true}), GR_OK);
+    cr_expect_eq(
+        gr_grad_with(y, gr_list(x, w), g, &(gr_grad_args){.seed = vector(10, -1), .record = true}),
+        GR_OK);
     EXPECT_VALUES(g[0], 30, -4);
     EXPECT_VALUES(gr_grad(sum_of(g[0]), w), 10, -1);
     cr_expect_eq(gr_grad_with(y, (gr_tensors){0, NULL}, NULL, NULL), GR_OK);
     /* A seed that needs a gradient gets one. */
     gr_tensor *seed = gr_variable(vector(1, 1));
-    cr_expect_eq(gr_grad_with(y, gr_list(x), g, &(gr_grad_args){.seed = seed, .record = true}), GR_OK);
+    cr_expect_eq(gr_grad_with(y, gr_list(x), g, &(gr_grad_args){.seed = seed, .record = true}),
+                 GR_OK);
     EXPECT_VALUES(gr_grad(sum_of(g[0]), seed), 3, 4);
     expect_fine(ctx);
 }
@@ -299,10 +308,12 @@ Test(backward, grad_errors)
     cr_expect_eq(gr_grad_with(y, gr_list(x, plain), g, NULL), GR_ERROR_GRADIENT);
     cr_expect(gr_failed(g[0]) && gr_failed(g[1]), "all of them");
     gr_error_clear(ctx);
-    cr_expect_eq(gr_grad_with(y, gr_list(x), g, &(gr_grad_args){.seed = number(1)}), GR_ERROR_SHAPE);
-    expect_error(ctx, GR_ERROR_SHAPE, "grad: seed f64 [], output f64 [2]");
-    cr_expect_eq(gr_grad_with(y, gr_list(x), g, &(gr_grad_args){.seed = gr_ones(ctx, GR_F32, gr_shape(2))}),
+    cr_expect_eq(gr_grad_with(y, gr_list(x), g, &(gr_grad_args){.seed = number(1)}),
                  GR_ERROR_SHAPE);
+    expect_error(ctx, GR_ERROR_SHAPE, "grad: seed f64 [], output f64 [2]");
+    cr_expect_eq(
+        gr_grad_with(y, gr_list(x), g, &(gr_grad_args){.seed = gr_ones(ctx, GR_F32, gr_shape(2))}),
+        GR_ERROR_SHAPE);
     expect_error(ctx, GR_ERROR_SHAPE, "grad: seed f32 [2], output f64 [2]");
     EXPECT_VALUES(gr_grad(sum_of(y), x), 2, 4);
 }
@@ -310,8 +321,10 @@ Test(backward, grad_errors)
 /* Broadcasting: the engine sums down to the operand, along new axes and along stretched ones. */
 Test(backward, gradients_have_the_operand_s_shape)
 {
-    gr_tensor *a = gr_variable(gr_ones(ctx, GR_F64, gr_shape(2, 1, 3))), *b = gr_variable(gr_ones(ctx, GR_F64, gr_shape(4, 1)));
-    gr_tensor *y = sum_of(gr_mul(gr_mul(a, b), gr_reshape(gr_arange(ctx, GR_F64, 24), gr_shape(2, 4, 3))));
+    gr_tensor *a = gr_variable(gr_ones(ctx, GR_F64, gr_shape(2, 1, 3))),
+              *b = gr_variable(gr_ones(ctx, GR_F64, gr_shape(4, 1)));
+    gr_tensor *y =
+        sum_of(gr_mul(gr_mul(a, b), gr_reshape(gr_arange(ctx, GR_F64, 24), gr_shape(2, 4, 3))));
     expect_shape(gr_grad(y, a), gr_shape(2, 1, 3));
     EXPECT_VALUES(gr_grad(y, a), 18, 22, 26, 66, 70, 74);
     expect_shape(gr_grad(y, b), gr_shape(4, 1));

@@ -7,7 +7,7 @@
 
 TestSuite(context, .init = begin, .fini = end);
 
-/* ---- Errors ------------------------------------------------------------------------------------------ */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 Test(context, names_of_statuses)
 {
@@ -29,7 +29,10 @@ static void memory(void)
 }
 static void null(void) { gr_from_data(ctx, GR_F32, gr_shape(2), NULL); }
 static void shape(void) { gr_ones(ctx, GR_F32, gr_shape(-2)); }
-static void broadcast(void) { gr_add(gr_ones(ctx, GR_F32, gr_shape(2)), gr_ones(ctx, GR_F32, gr_shape(3))); }
+static void broadcast(void)
+{
+    gr_add(gr_ones(ctx, GR_F32, gr_shape(2)), gr_ones(ctx, GR_F32, gr_shape(3)));
+}
 static void dtype(void) { gr_exp(gr_ones(ctx, GR_U8, gr_shape(2))); }
 static void domain(void)
 {
@@ -72,10 +75,10 @@ static const struct {
     gr_status status;
     void (*provoke)(void);
 } provocations[] = {
-    {GR_ERROR_MEMORY, memory},       {GR_ERROR_NULL, null},         {GR_ERROR_SHAPE, shape},
-    {GR_ERROR_BROADCAST, broadcast}, {GR_ERROR_DTYPE, dtype},       {GR_ERROR_DOMAIN, domain},
-    {GR_ERROR_REDUCTION, reduction}, {GR_ERROR_ARGUMENT, argument}, {GR_ERROR_CONTEXT, contexts},
-    {GR_ERROR_SCOPE, scope},         {GR_ERROR_GRADIENT, gradient}, {GR_ERROR_IO, system_refuses},
+    {GR_ERROR_MEMORY, memory},       {GR_ERROR_NULL, null},           {GR_ERROR_SHAPE, shape},
+    {GR_ERROR_BROADCAST, broadcast}, {GR_ERROR_DTYPE, dtype},         {GR_ERROR_DOMAIN, domain},
+    {GR_ERROR_REDUCTION, reduction}, {GR_ERROR_ARGUMENT, argument},   {GR_ERROR_CONTEXT, contexts},
+    {GR_ERROR_SCOPE, scope},         {GR_ERROR_GRADIENT, gradient},   {GR_ERROR_IO, system_refuses},
     {GR_ERROR_FORMAT, format},       {GR_ERROR_PROCESSOR, processor},
 };
 
@@ -86,8 +89,9 @@ Test(context, every_status_can_be_provoked)
         cr_expect_eq(provocations[i].status, i + 1, "row %d is another's", i);
         provocations[i].provoke();
         heap_fail(0, false);
-        cr_expect_eq(gr_error(ctx), provocations[i].status, "%s, not %s: %s", gr_status_name(gr_error(ctx)),
-                     gr_status_name(provocations[i].status), gr_error_message(ctx));
+        cr_expect_eq(gr_error(ctx), provocations[i].status, "%s, not %s: %s",
+                     gr_status_name(gr_error(ctx)), gr_status_name(provocations[i].status),
+                     gr_error_message(ctx));
         cr_expect_gt(strlen(gr_error_message(ctx)), 5);
         gr_error_clear(ctx);
     }
@@ -104,7 +108,8 @@ Test(context, the_first_error_stays)
     cr_expect_eq(gr_scope_begin(ctx), GR_OK);
     cr_expect_eq(gr_scope_end(ctx), GR_ERROR_BROADCAST);
     cr_expect_eq(gr_item(sum_of(x)), 6, "ops on sound operands go on");
-    expect_error(ctx, GR_ERROR_BROADCAST, "add: shapes [2,3] and [4] do not broadcast: dimension 1 is 3 and 4");
+    expect_error(ctx, GR_ERROR_BROADCAST,
+                 "add: shapes [2,3] and [4] do not broadcast: dimension 1 is 3 and 4");
     expect_fine(ctx);
     cr_expect_str_eq(gr_error_message(ctx), "");
     cr_expect_eq(gr_item(sum_of(x)), 6, "tensors from before the error are unharmed");
@@ -120,7 +125,7 @@ Test(context, free_returns_the_first_error)
     cr_expect_eq(gr_context_free(NULL), GR_ERROR_NULL);
 }
 
-/* ---- Instruction sets -------------------------------------------------------------------------------- */
+/* ---- Instruction sets ------------------------------------------------------------------------ */
 
 /* Nothing works on a context that could not be made, and nothing crashes. */
 static void expect_broken(gr_context *of, gr_status status)
@@ -129,12 +134,28 @@ static void expect_broken(gr_context *of, gr_status status)
     gr_tensor *x = gr_zeros(of, GR_F32, gr_shape(2)), *g;
     cr_expect(gr_failed(x));
     cr_expect_eq(gr_context_of(x), of);
-    gr_tensor *made[] = {gr_ones(of, GR_F32, gr_shape(2)), gr_full(of, GR_F32, gr_shape(2), 1), gr_scalar(of, 1),
-                         gr_from_data(of, GR_F32, gr_shape(1), &value), gr_arange(of, GR_F32, 3),
-                         gr_rand(of, GR_F32, gr_shape(2)), gr_randn(of, GR_F32, gr_shape(2)),
-                         gr_permutation(of, 3), gr_zeros_like(x), gr_scalar_like(x, 1), gr_add(x, x), gr_exp(x),
-                         gr_matmul(x, x), sum_of(x), gr_keep(x), gr_parameter(x), gr_variable(x), gr_detach(x),
-                         gr_grad(x, x), gr_reshape(x, gr_shape(1)), gr_hessian(NULL, NULL, x), gr_gradient(x)};
+    gr_tensor *made[] = {gr_ones(of, GR_F32, gr_shape(2)),
+                         gr_full(of, GR_F32, gr_shape(2), 1),
+                         gr_scalar(of, 1),
+                         gr_from_data(of, GR_F32, gr_shape(1), &value),
+                         gr_arange(of, GR_F32, 3),
+                         gr_rand(of, GR_F32, gr_shape(2)),
+                         gr_randn(of, GR_F32, gr_shape(2)),
+                         gr_permutation(of, 3),
+                         gr_zeros_like(x),
+                         gr_scalar_like(x, 1),
+                         gr_add(x, x),
+                         gr_exp(x),
+                         gr_matmul(x, x),
+                         sum_of(x),
+                         gr_keep(x),
+                         gr_parameter(x),
+                         gr_variable(x),
+                         gr_detach(x),
+                         gr_grad(x, x),
+                         gr_reshape(x, gr_shape(1)),
+                         gr_hessian(NULL, NULL, x),
+                         gr_gradient(x)};
     for (int i = 0; i < COUNT_OF(made); i++)
         cr_expect(gr_failed(made[i]), "%d", i);
     cr_expect_eq(gr_scope_begin(of), status);
@@ -217,7 +238,7 @@ Test(context, null)
     cr_expect(gr_failed(gr_permutation(NULL, 1)));
 }
 
-/* ---- Memory ------------------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 Test(context, no_memory_for_a_context)
 {
@@ -239,7 +260,7 @@ Test(context, no_memory_for_a_context)
 static uint64_t nothing(gr_context *of, const void *data) { return (void)data, of->broken; }
 Test(context, memory) { expect_survives("a context", nothing, NULL); }
 
-/* ---- The handler, where places are not known ---------------------------------------------------------- */
+/* ---- The handler, where places are not known ------------------------------------------------- */
 
 static int handled;
 static void handler(gr_context *of, gr_status status, const char *message, void *data)
@@ -271,13 +292,14 @@ Test(context, handler)
     cr_expect_eq(handled, 2);
 }
 
-/* ---- Two contexts side by side ------------------------------------------------------------------------ */
+/* ---- Two contexts side by side --------------------------------------------------------------- */
 
 /* Some training, all of it with the system's allocator; a hash of the end. */
 static void *train(void *result)
 {
     gr_context *own = gr_context_new(&(gr_context_options){.seed = 5, .threads = 2});
-    gr_tensor *x = gr_randn(own, GR_F32, gr_shape(300, 50)), *y = gr_randn(own, GR_F32, gr_shape(300));
+    gr_tensor *x = gr_randn(own, GR_F32, gr_shape(300, 50)),
+              *y = gr_randn(own, GR_F32, gr_shape(300));
     gr_tensor *w = gr_parameter(gr_zeros(own, GR_F32, gr_shape(50)));
     for (int i = 0; i < 60; i++) {
         float values[50];

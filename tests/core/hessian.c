@@ -18,7 +18,8 @@ static gr_tensor *rosenbrock(gr_tensors in, void *data)
     (void)data;
     gr_tensor *a = gr_slice(in.at[0], 0, 0, 1, 1), *b = gr_slice(in.at[0], 0, 1, 2, 1);
     gr_tensor *valley = gr_square(gr_sub(b, gr_square(a)));
-    return gr_add(gr_square(gr_sub(gr_scalar_like(a, 1), a)), gr_mul(gr_scalar_like(a, 100), valley));
+    return gr_add(gr_square(gr_sub(gr_scalar_like(a, 1), a)),
+                  gr_mul(gr_scalar_like(a, 100), valley));
 }
 
 static gr_tensor *sum_of_exp(gr_tensors in, void *data)
@@ -28,7 +29,10 @@ static gr_tensor *sum_of_exp(gr_tensors in, void *data)
 }
 
 static gr_tensor *linear(gr_tensors in, void *data) { return (void)data, sum_of(in.at[0]); }
-static gr_tensor *constant(gr_tensors in, void *data) { return (void)data, gr_scalar_like(in.at[0], 3); }
+static gr_tensor *constant(gr_tensors in, void *data)
+{
+    return (void)data, gr_scalar_like(in.at[0], 3);
+}
 static gr_tensor *not_scalar(gr_tensors in, void *data) { return (void)data, gr_exp(in.at[0]); }
 
 Test(hessian, closed_forms)

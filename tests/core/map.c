@@ -7,8 +7,9 @@
 
 TestSuite(map, .init = begin, .fini = end);
 
-static const int64_t sizes[] = {1,    2,    3,    7,    8,    9,    15,   16,   17,   31,    33,
-                                1023, 1024, 1025, 4095, 4096, 4097, 8191, 9000, 65535, 65536, 70001};
+static const int64_t sizes[] = {1,    2,    3,    7,     8,     9,    15,   16,
+                                17,   31,   33,   1023,  1024,  1025, 4095, 4096,
+                                4097, 8191, 9000, 65535, 65536, 70001};
 
 /* An op of a part is the part of the op: each start puts the elements elsewhere in the vectors. */
 Test(map, an_element_does_not_depend_on_its_neighbours)
@@ -18,45 +19,57 @@ Test(map, an_element_does_not_depend_on_its_neighbours)
             gr_tensor *x = sample(ctx, dtype, gr_shape(sizes[i]), -8, 8), *y = gr_tanh(x);
             for (int64_t start = 0; start < 20 && start < sizes[i]; start += 3) {
                 gr_tensor *part = gr_slice(x, 0, start, sizes[i], 1);
-                cr_expect(same_bits(gr_tanh(part), gr_slice(y, 0, start, sizes[i], 1)), "%s %d from %d",
-                          gr_dtype_name(dtype), (int)sizes[i], (int)start);
+                cr_expect(same_bits(gr_tanh(part), gr_slice(y, 0, start, sizes[i], 1)),
+                          "%s %d from %d", gr_dtype_name(dtype), (int)sizes[i], (int)start);
             }
         }
     }
     expect_fine(ctx);
 }
 
-/* Mixed operands: contiguous, strided, repeated along either axis, one element; and mixed dtypes. */
+/* Mixed operands: contiguous, strided, repeated along either axis, one element; and mixed dtypes.
+ */
 Test(map, operands_of_every_kind)
 {
     static const int64_t shapes[][2] = {{3, 5}, {40, 33}, {1, 5000}, {5000, 1}, {300, 301}};
     for (int i = 0; i < COUNT_OF(shapes); i++) {
         const int64_t rows = shapes[i][0], columns = shapes[i][1];
         const gr_dims shape = gr_shape(rows, columns);
-        gr_tensor *kinds[] = {sample(ctx, GR_F64, shape, 1, 2),
-                              gr_transpose(sample(ctx, GR_F64, gr_shape(columns, rows), 1, 2)),
-                              gr_slice(sample(ctx, GR_F64, gr_shape(rows, 2 * columns), 1, 2), 1, 1, 2 * columns, 2),
-                              sample(ctx, GR_F64, gr_shape(columns), 1, 2),
-                              sample(ctx, GR_F64, gr_shape(rows, 1), 1, 2),
-                              sample(ctx, GR_F64, gr_shape(), 1, 2), gr_scalar(ctx, 1.5)};
+        gr_tensor *kinds[] = {
+            sample(ctx, GR_F64, shape, 1, 2),
+            gr_transpose(sample(ctx, GR_F64, gr_shape(columns, rows), 1, 2)),
+            gr_slice(sample(ctx, GR_F64, gr_shape(rows, 2 * columns), 1, 2), 1, 1, 2 * columns, 2),
+            sample(ctx, GR_F64, gr_shape(columns), 1, 2),
+            sample(ctx, GR_F64, gr_shape(rows, 1), 1, 2),
+            sample(ctx, GR_F64, gr_shape(), 1, 2),
+            gr_scalar(ctx, 1.5)};
         gr_tensor *condition = gr_less(kinds[0], gr_scalar(ctx, 1.5));
         for (int j = 0; j < COUNT_OF(kinds) * COUNT_OF(kinds); j++) {
             gr_tensor *a = kinds[j % COUNT_OF(kinds)], *b = kinds[j / COUNT_OF(kinds)];
-            gr_tensor *flat_a = gr_contiguous(gr_expand(a, shape)), *flat_b = gr_contiguous(gr_expand(b, shape));
-            cr_expect(same_bits(gr_where(condition, a, b), gr_where(condition, flat_a, flat_b)), "%d, %d", i, j);
+            gr_tensor *flat_a = gr_contiguous(gr_expand(a, shape)),
+                      *flat_b = gr_contiguous(gr_expand(b, shape));
+            cr_expect(same_bits(gr_where(condition, a, b), gr_where(condition, flat_a, flat_b)),
+                      "%d, %d", i, j);
         }
     }
     expect_fine(ctx);
 }
 
-/* ---- Sums on the way ------------------------------------------------------------------------------------- */
+/* ---- Sums on the way ------------------------------------------------------------------------- */
 
 static double map_sum(gr_context *of, gr_tensor *x, gr_tensor *out)
 {
     double sum = NAN;
     const int ktype = gr_ktype(x->dtype);
-    const gr_map map = {.ctx = of, .ktype = ktype, .shape = gr_shape_of(x), .inputs = 1, .outputs = 1, .in = {x},
-                        .out = {out}, .kernel = of->kernels->map[GR_KERNEL_SQUARE][ktype], .sum = &sum};
+    const gr_map map = {.ctx = of,
+                        .ktype = ktype,
+                        .shape = gr_shape_of(x),
+                        .inputs = 1,
+                        .outputs = 1,
+                        .in = {x},
+                        .out = {out},
+                        .kernel = of->kernels->map[GR_KERNEL_SQUARE][ktype],
+                        .sum = &sum};
     cr_expect_eq(gr_map_run(&map), 0);
     return sum;
 }
@@ -69,8 +82,10 @@ Test(map, sum_is_that_of_the_results)
         cr_expect_eq(map_sum(ctx, x, out), gr_item(sum_of(y)), "%d", (int)sizes[i]);
         cr_expect(same_bits(out, y));
         cr_expect_eq(map_sum(ctx, x, NULL), gr_item(sum_of(y)), "without results");
-        gr_tensor *spread = gr_slice(gr_reshape(gr_expand(gr_reshape(x, gr_shape(-1, 1)), gr_shape(sizes[i], 2)),
-                                                gr_shape(-1)), 0, 0, 2 * sizes[i], 2);
+        gr_tensor *spread =
+            gr_slice(gr_reshape(gr_expand(gr_reshape(x, gr_shape(-1, 1)), gr_shape(sizes[i], 2)),
+                                gr_shape(-1)),
+                     0, 0, 2 * sizes[i], 2);
         cr_expect_eq(map_sum(ctx, spread, NULL), gr_item(sum_of(y)), "strided");
     }
     cr_expect_eq(map_sum(ctx, gr_zeros(ctx, GR_F64, gr_shape(0)), NULL), 0);
@@ -80,8 +95,14 @@ Test(map, sum_without_memory)
 {
     double sum;
     gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(1 << 19));
-    const gr_map map = {.ctx = ctx, .ktype = GR_K32, .shape = gr_shape_of(x), .inputs = 1, .in = {x},
-                        .outputs = 1, .kernel = ctx->kernels->map[GR_KERNEL_COPY][GR_K32], .sum = &sum};
+    const gr_map map = {.ctx = ctx,
+                        .ktype = GR_K32,
+                        .shape = gr_shape_of(x),
+                        .inputs = 1,
+                        .in = {x},
+                        .outputs = 1,
+                        .kernel = ctx->kernels->map[GR_KERNEL_COPY][GR_K32],
+                        .sum = &sum};
     heap_fail(1, true);
     cr_expect_eq(gr_map_run(&map), -1);
     heap_fail(0, false);
@@ -91,7 +112,7 @@ Test(map, sum_without_memory)
     cr_expect_eq(sum, 1 << 19);
 }
 
-/* ---- Threads --------------------------------------------------------------------------------------------- */
+/* ---- Threads --------------------------------------------------------------------------------- */
 
 static void count_part(void *state, int64_t i) { ((int *)state)[i]++; }
 
@@ -104,7 +125,8 @@ Test(map, each_part_runs_once)
             memset(seen, 0, sizeof seen);
             gr_parallel_for(threads, parts, count_part, seen);
             for (int64_t i = 0; i < PARTS; i++)
-                cr_assert_eq(seen[i], i < parts, "part %d of %d, %d threads", (int)i, (int)parts, threads);
+                cr_assert_eq(seen[i], i < parts, "part %d of %d, %d threads", (int)i, (int)parts,
+                             threads);
         }
     }
 }

@@ -1,5 +1,5 @@
-/* places.c - tests of the macros: an error says where the failing call stands, and the handler hears
- * of it there and then.
+/* places.c - tests of the macros: an error says where the failing call stands, and the handler
+ * hears of it there and then.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -15,6 +15,10 @@ static gr_status last_status;
 static char last_message[512];
 static jmp_buf back;
 static bool jumps;
+
+/* A call, all on one line, and which that is. */
+static int line;
+#define AT(call) (line = __LINE__, (void)(call))
 
 static void handler(gr_context *of, gr_status status, const char *message, void *data)
 {
@@ -37,7 +41,7 @@ static void end(void) { (void)!gr_context_free(ctx); }
 TestSuite(places, .init = begin, .fini = end);
 
 /* The error, then its place. */
-static void expect_place(gr_status status, const char *message, int line)
+static void expect_place(gr_status status, const char *message)
 {
     char whole[512];
     snprintf(whole, sizeof whole, "%s (%s:%d)", message, __FILE__, line);
@@ -53,36 +57,39 @@ static void expect_place(gr_status status, const char *message, int line)
 Test(places, of_the_innermost_failing_call)
 {
     gr_tensor *a = gr_ones(ctx, GR_F32, gr_shape(2, 3)), *b = gr_ones(ctx, GR_F32, gr_shape(4));
-    const int line = __LINE__ + 1;
-    gr_tensor *bad = gr_add(a, b);
+    gr_tensor *bad;
+    AT(bad = gr_add(a, b));
     gr_tensor *out = gr_exp(gr_mul(bad, bad));
     cr_expect(gr_failed(out));
     cr_expect_eq(gr_backward(gr_sum(out)), GR_ERROR_BROADCAST);
-    expect_place(GR_ERROR_BROADCAST, "add: shapes [2,3] and [4] do not broadcast: dimension 1 is 3 and 4", line);
+    expect_place(GR_ERROR_BROADCAST,
+                 "add: shapes [2,3] and [4] do not broadcast: dimension 1 is 3 and 4");
 }
 
 Test(places, of_every_kind_of_call)
 {
     gr_tensor *i = gr_zeros(ctx, GR_I32, gr_shape(2)), *f = gr_ones(ctx, GR_F32, gr_shape(2));
-    gr_exp(i);
-    expect_place(GR_ERROR_DTYPE, "exp: operand 0 is i32, not a float", __LINE__ - 1);
-    gr_sum(i, .keepdim = true);
-    expect_place(GR_ERROR_DTYPE, "sum: i32 [2] is no float", __LINE__ - 1);
-    gr_zeros(ctx, GR_F32, gr_shape(-1));
-    expect_place(GR_ERROR_SHAPE, "zeros: shape [-1] has a negative size", __LINE__ - 1);
-    gr_reshape(f, gr_shape(3));
-    expect_place(GR_ERROR_SHAPE, "reshape: shape [2] does not fit [3]", __LINE__ - 1);
-    gr_parameter(i);
-    expect_place(GR_ERROR_DTYPE, "parameter: i32 [2] is no float: it has no gradient", __LINE__ - 1);
-    gr_grad(f, f);
-    expect_place(GR_ERROR_GRADIENT, "grad: shape [2] has not one element", __LINE__ - 1);
-    gr_gradient(f);
+    AT(gr_exp(i));
+    expect_place(GR_ERROR_DTYPE, "exp: operand 0 is i32, not a float");
+    AT(gr_sum(i, .keepdim = true));
+    expect_place(GR_ERROR_DTYPE, "sum: i32 [2] is no float");
+    AT(gr_zeros(ctx, GR_F32, gr_shape(-1)));
+    expect_place(GR_ERROR_SHAPE, "zeros: shape [-1] has a negative size");
+    AT(gr_reshape(f, gr_shape(3)));
+    expect_place(GR_ERROR_SHAPE, "reshape: shape [2] does not fit [3]");
+    AT(gr_parameter(i));
+    expect_place(GR_ERROR_DTYPE, "parameter: i32 [2] is no float: it has no gradient");
+    AT(gr_grad(f, f));
+    expect_place(GR_ERROR_GRADIENT, "grad: shape [2] has not one element");
+    AT(gr_gradient(f));
     expect_place(GR_ERROR_GRADIENT,
-                 "gradient: [2] is no parameter (gr_parameter makes one; gr_grad takes any)", __LINE__ - 2);
-    cr_expect_eq(gr_backward(gr_sum(f)), GR_ERROR_GRADIENT);
-    expect_place(GR_ERROR_GRADIENT, "backward: loss depends on no parameter", __LINE__ - 1);
-    gr_bce_with_logits(f, i, .gamma = -1);
-    expect_place(GR_ERROR_ARGUMENT, "bce_with_logits: gamma -1 is not a number from 0 up", __LINE__ - 1);
+                 "gradient: [2] is no parameter (gr_parameter makes one; gr_grad takes any)");
+    gr_status status;
+    AT(status = gr_backward(gr_sum(f)));
+    cr_expect_eq(status, GR_ERROR_GRADIENT);
+    expect_place(GR_ERROR_GRADIENT, "backward: loss depends on no parameter");
+    AT(gr_bce_with_logits(f, i, .gamma = -1));
+    expect_place(GR_ERROR_ARGUMENT, "bce_with_logits: gamma -1 is not a number from 0 up");
 }
 
 /* Not the place of a later macro. */

@@ -3,28 +3,29 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "core/random.c"
+#include "../../core/random.c"
 #include "tests/common/common.h"
 
 TestSuite(random, .init = begin, .fini = end);
 
-/* ---- Known answers -------------------------------------------------------------------------------------- */
+/* ---- Known answers --------------------------------------------------------------------------- */
 
-static void expect_words(uint64_t seed, uint64_t stream, uint64_t index, uint32_t a, uint32_t b, uint32_t c,
-                         uint32_t d)
+static void expect_words(uint64_t seed, uint64_t stream, uint64_t index, uint32_t a, uint32_t b,
+                         uint32_t c, uint32_t d)
 {
     const words w = philox(seed, stream, index);
-    cr_expect(w.at[0] == a && w.at[1] == b && w.at[2] == c && w.at[3] == d, "%08x %08x %08x %08x", w.at[0],
-              w.at[1], w.at[2], w.at[3]);
+    cr_expect(w.at[0] == a && w.at[1] == b && w.at[2] == c && w.at[3] == d, "%08x %08x %08x %08x",
+              w.at[0], w.at[1], w.at[2], w.at[3]);
 }
 
 /* Of philox4x32 10 in Random123's kat_vectors: counter and key 0, all ones, and digits of pi. */
 Test(random, known_answers)
 {
     expect_words(0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8);
-    expect_words(UINT64_MAX, UINT64_MAX, UINT64_MAX, 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd);
-    expect_words(UINT64_C(0x299f31d0a4093822), UINT64_C(0x0370734413198a2e), UINT64_C(0x85a308d3243f6a88),
-                 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1);
+    expect_words(UINT64_MAX, UINT64_MAX, UINT64_MAX, 0x408f276d, 0x41c83b0e, 0xa20bc7c6,
+                 0x6d5451fd);
+    expect_words(UINT64_C(0x299f31d0a4093822), UINT64_C(0x0370734413198a2e),
+                 UINT64_C(0x85a308d3243f6a88), 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1);
 }
 
 /* The same by the public function: seed 0, first call, elements 0 and 1. */
@@ -37,19 +38,38 @@ Test(random, known_answers_of_rand)
     cr_expect_eq(gr_context_free(other), GR_OK);
     other = gr_context_new(&(gr_context_options){.seed = 0});
     const double u = (0x6627e8d5 + 0.5) * 0x1p-32, angle = (0xe169c58d + 0.5) * 0x1p-32;
-    const long double normal = sqrtl(-2 * logl(u)) * cosl(2 * 3.14159265358979323846264338327950288L * angle);
+    const long double normal =
+        sqrtl(-2 * logl(u)) * cosl(2 * 3.14159265358979323846264338327950288L * angle);
     cr_expect_leq(ulps(GR_F64, gr_item(gr_randn(other, GR_F64, gr_shape(1))), normal), 8);
     cr_expect_eq(gr_context_free(other), GR_OK);
 }
 
-/* ---- Distributions -------------------------------------------------------------------------------------- */
+/* Element i has words of counter i / 2, wherever the work is cut. */
+Test(random, each_element_has_its_words)
+{
+    enum { FIRST = 3, COUNT = 70001 };
+    gr_context *other = new_context(NULL, 2);
+    for (int i = 0; i < FIRST; i++)
+        gr_rand(other, GR_F32, gr_shape(1));
+    double *x = values_of(gr_rand(other, GR_F64, gr_shape(COUNT)));
+    for (int64_t i = 0; i < COUNT; i++) {
+        const words w = philox(7, FIRST, (uint64_t)i / 2);
+        const uint64_t bits = (uint64_t)w.at[i % 2 * 2] << 32 | w.at[i % 2 * 2 + 1];
+        cr_assert_eq(x[i], (double)(bits >> 11) * 0x1p-53, "element %d", (int)i);
+    }
+    free(x);
+    cr_expect_eq(gr_context_free(other), GR_OK);
+}
+
+/* ---- Distributions --------------------------------------------------------------------------- */
 
 enum { MANY = 200000 };
 
 Test(random, uniform)
 {
     for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
-        double *x = values_of(gr_rand(ctx, dtype, gr_shape(MANY))), sum = 0, squares = 0, neighbours = 0;
+        double *x = values_of(gr_rand(ctx, dtype, gr_shape(MANY))), sum = 0, squares = 0,
+               neighbours = 0;
         int64_t buckets[16] = {0};
         for (int i = 0; i < MANY; i++) {
             cr_assert(x[i] >= 0 && x[i] < 1, "%s %g", gr_dtype_name(dtype), x[i]);
@@ -58,11 +78,14 @@ Test(random, uniform)
             neighbours += i ? (x[i] - 0.5) * (x[i - 1] - 0.5) : 0;
             buckets[(int)(16 * x[i])]++;
         }
-        const double coarse = dtype == GR_BF16 ? 0x1p-9 : dtype == GR_F16 ? 0x1p-12 : 0; /* truncated */
+        const double coarse = dtype == GR_BF16  ? 0x1p-9
+                              : dtype == GR_F16 ? 0x1p-12
+                                                : 0; /* truncated */
         double chi2 = 0;
         for (int i = 0; i < 16; i++)
             chi2 += pow((double)buckets[i] - MANY / 16.0, 2) / (MANY / 16.0);
-        cr_expect_lt(fabs(sum / MANY + coarse - 0.5), 5 * sqrt(1 / 12.0 / MANY), "%s", gr_dtype_name(dtype));
+        cr_expect_lt(fabs(sum / MANY + coarse - 0.5), 5 * sqrt(1 / 12.0 / MANY), "%s",
+                     gr_dtype_name(dtype));
         cr_expect_lt(fabs(squares / MANY - 1 / 12.0), 0.001);
         cr_expect_lt(fabs(neighbours / MANY), 5 / 12.0 / sqrt(MANY));
         cr_expect_lt(chi2, 45, "chi2 of 15 degrees of freedom: %g", chi2);
@@ -73,7 +96,8 @@ Test(random, uniform)
 Test(random, normal)
 {
     for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
-        double *x = values_of(gr_randn(ctx, dtype, gr_shape(MANY))), power[4] = {0}, neighbours = 0, within = 0;
+        double *x = values_of(gr_randn(ctx, dtype, gr_shape(MANY))), power[4] = {0}, neighbours = 0,
+               within = 0;
         for (int i = 0; i < MANY; i++) {
             cr_assert(isfinite(x[i]));
             for (int k = 0; k < 4; k++)
@@ -87,7 +111,8 @@ Test(random, normal)
         cr_expect_lt(fabs(power[2]), 5 * sqrt(15) * unit);
         cr_expect_lt(fabs(power[3] - 3), 5 * sqrt(96) * unit);
         cr_expect_lt(fabs(neighbours), 5 * unit);
-        cr_expect_lt(fabs(within / MANY - 0.95), dtype == GR_BF16 ? 0.004 : 0.0025, "%g", within / MANY);
+        cr_expect_lt(fabs(within / MANY - 0.95), dtype == GR_BF16 ? 0.004 : 0.0025, "%g",
+                     within / MANY);
         free(x);
     }
 }
@@ -130,13 +155,15 @@ Test(random, permutations_are_even)
     cr_expect_lt(chi2, 60, "chi2 of 23 degrees of freedom: %g", chi2);
 }
 
-/* ---- What the numbers depend on -------------------------------------------------------------------------- */
+/* ---- What the numbers depend on -------------------------------------------------------------- */
 
 Test(random, seed_call_and_index_alone)
 {
     gr_context *same = new_context(NULL, 1);
-    gr_context *other = gr_context_new(&(gr_context_options){.allocator = &heap_allocator, .seed = 8});
-    gr_tensor *x = gr_rand(ctx, GR_F64, gr_shape(100)), *again = gr_rand(ctx, GR_F64, gr_shape(100));
+    gr_context *other =
+        gr_context_new(&(gr_context_options){.allocator = &heap_allocator, .seed = 8});
+    gr_tensor *x = gr_rand(ctx, GR_F64, gr_shape(100)),
+              *again = gr_rand(ctx, GR_F64, gr_shape(100));
     cr_expect_not(same_bits(x, again), "the next call");
     cr_expect(same_bits(gr_rand(same, GR_F64, gr_shape(100)), x));
     cr_expect_not(same_bits(gr_rand(other, GR_F64, gr_shape(100)), x), "another seed");
@@ -144,7 +171,8 @@ Test(random, seed_call_and_index_alone)
     gr_tensor *more = gr_rand(same, GR_F64, gr_shape(50, 40));
     cr_expect(same_bits(gr_slice(gr_reshape(more, gr_shape(2000)), 0, 0, 100, 1), again));
     /* Dtypes are roundings (downwards, to stay below 1) of the same number. */
-    double *wide = values_of(gr_rand(ctx, GR_F64, gr_shape(50))), *narrow = values_of(gr_rand(same, GR_F32, gr_shape(50)));
+    double *wide = values_of(gr_rand(ctx, GR_F64, gr_shape(50))),
+           *narrow = values_of(gr_rand(same, GR_F32, gr_shape(50)));
     for (int i = 0; i < 50; i++)
         cr_expect_eq(narrow[i], floor(wide[i] * 0x1p24) * 0x1p-24);
     free(wide);

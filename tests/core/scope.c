@@ -8,9 +8,12 @@
 TestSuite(scope, .init = begin, .fini = end);
 
 static void open_scope(void) { cr_assert_eq(gr_scope_begin(ctx), GR_OK); }
-static void close_scope(void) { cr_assert_eq(gr_scope_end(ctx), GR_OK, "%s", gr_error_message(ctx)); }
+static void close_scope(void)
+{
+    cr_assert_eq(gr_scope_end(ctx), GR_OK, "%s", gr_error_message(ctx));
+}
 
-/* ---- What dies ------------------------------------------------------------------------------------------ */
+/* ---- What dies ------------------------------------------------------------------------------- */
 
 Test(scope, nest)
 {
@@ -102,13 +105,14 @@ Test(scope, open_ones_are_freed_with_the_context)
     cr_expect_eq(gr_context_free(other), GR_OK);
 }
 
-/* ---- What stays ------------------------------------------------------------------------------------------ */
+/* ---- What stays ------------------------------------------------------------------------------ */
 
 Test(scope, keep)
 {
     open_scope();
     open_scope();
-    gr_tensor *x = gr_reshape(gr_arange(ctx, GR_F32, 6), gr_shape(2, 3)), *turned = gr_keep(gr_transpose(x));
+    gr_tensor *x = gr_reshape(gr_arange(ctx, GR_F32, 6), gr_shape(2, 3)),
+              *turned = gr_keep(gr_transpose(x));
     gr_tensor *v = gr_keep(gr_exp(gr_variable(x))), *bits = gr_keep(gr_less(x, gr_scalar(ctx, 2)));
     close_scope();
     EXPECT_VALUES(turned, 0, 3, 1, 4, 2, 5);
@@ -146,7 +150,7 @@ Test(scope, parameters_are_the_root_s)
     cr_expect(gr_requires_grad(p));
 }
 
-/* ---- The tape and no_grad --------------------------------------------------------------------------------- */
+/* ---- The tape and no_grad -------------------------------------------------------------------- */
 
 Test(scope, end_cuts_the_tape)
 {
@@ -180,7 +184,7 @@ Test(scope, end_closes_no_grad)
     expect_fine(ctx);
 }
 
-/* ---- Memory ------------------------------------------------------------------------------------------------ */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 /* After a scope that could not begin its end ends no other. */
 Test(scope, begin_without_memory)
@@ -247,14 +251,17 @@ Test(scope, too_much_memory)
 {
     cr_expect(gr_failed(gr_zeros(ctx, GR_F64, gr_shape(INT64_C(1) << 55))));
     cr_expect_eq(gr_error(ctx), GR_ERROR_MEMORY);
-    cr_expect_eq(strncmp(gr_error_message(ctx), "zeros: out of memory: ", 22), 0, "%s", gr_error_message(ctx));
+    cr_expect_eq(strncmp(gr_error_message(ctx), "zeros: out of memory: ", 22), 0, "%s",
+                 gr_error_message(ctx));
     gr_error_clear(ctx);
     cr_expect(gr_failed(gr_zeros(ctx, GR_F64, gr_shape(INT64_C(1) << 40, INT64_C(1) << 40))));
-    expect_error(ctx, GR_ERROR_SHAPE, "zeros: shape [1099511627776,1099511627776] has too many elements");
-    expect_shape(gr_zeros(ctx, GR_F64, gr_shape(INT64_C(1) << 40, 0)), gr_shape(INT64_C(1) << 40, 0));
+    expect_error(ctx, GR_ERROR_SHAPE,
+                 "zeros: shape [1099511627776,1099511627776] has too many elements");
+    expect_shape(gr_zeros(ctx, GR_F64, gr_shape(INT64_C(1) << 40, 0)),
+                 gr_shape(INT64_C(1) << 40, 0));
 }
 
-/* ---- A training loop ----------------------------------------------------------------------------------------- */
+/* ---- A training loop ------------------------------------------------------------------------- */
 
 static void step(gr_tensor *x, gr_tensor *y, gr_tensor *w, gr_tensor *b, gr_optimizer *optimizer)
 {
@@ -270,7 +277,8 @@ static void step(gr_tensor *x, gr_tensor *y, gr_tensor *w, gr_tensor *b, gr_opti
 
 Test(scope, a_training_loop_allocates_in_its_first_step_only)
 {
-    gr_tensor *x = gr_randn(ctx, GR_F32, gr_shape(400, 30)), *y = gr_rand(ctx, GR_F32, gr_shape(400));
+    gr_tensor *x = gr_randn(ctx, GR_F32, gr_shape(400, 30)),
+              *y = gr_rand(ctx, GR_F32, gr_shape(400));
     gr_tensor *w = gr_parameter(gr_zeros(ctx, GR_F32, gr_shape(30)));
     gr_tensor *b = gr_parameter(gr_zeros(ctx, GR_F32, gr_shape()));
     gr_optimizer *adam = gr_adam_with(ctx, &(gr_adam_args){.parameters = gr_list(w, b), .lr = 0.1});
@@ -278,6 +286,7 @@ Test(scope, a_training_loop_allocates_in_its_first_step_only)
     const int64_t calls = heap.calls, live = heap.live;
     for (int i = 0; i < 20; i++)
         step(x, y, w, b, adam);
-    cr_expect_eq(heap.calls, calls, "%d calls of the allocator in 20 steps", (int)(heap.calls - calls));
+    cr_expect_eq(heap.calls, calls, "%d calls of the allocator in 20 steps",
+                 (int)(heap.calls - calls));
     cr_expect_eq(heap.live, live);
 }

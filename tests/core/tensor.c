@@ -7,7 +7,7 @@
 
 TestSuite(tensor, .init = begin, .fini = end);
 
-/* ---- Dtypes ------------------------------------------------------------------------------------------ */
+/* ---- Dtypes ---------------------------------------------------------------------------------- */
 
 Test(tensor, dtypes)
 {
@@ -26,7 +26,7 @@ Test(tensor, dtypes)
     }
 }
 
-/* ---- Making ------------------------------------------------------------------------------------------- */
+/* ---- Making ---------------------------------------------------------------------------------- */
 
 static void expect_new(gr_tensor *x, gr_dtype dtype, double value)
 {
@@ -59,7 +59,8 @@ Test(tensor, new_ones)
     }
     cr_expect(gr_is_contiguous(gr_zeros_like(gr_transpose(gr_zeros(ctx, GR_F32, gr_shape(2, 3))))));
     expect_shape(gr_arange(ctx, GR_F32, 0), gr_shape(0));
-    expect_shape(gr_zeros(ctx, GR_F32, gr_shape(1, 1, 1, 1, 1, 1, 1, 2)), gr_shape(1, 1, 1, 1, 1, 1, 1, 2));
+    expect_shape(gr_zeros(ctx, GR_F32, gr_shape(1, 1, 1, 1, 1, 1, 1, 2)),
+                 gr_shape(1, 1, 1, 1, 1, 1, 1, 2));
     expect_fine(ctx);
 }
 
@@ -79,7 +80,10 @@ typedef gr_tensor *maker(gr_dtype dtype, gr_dims shape);
 static gr_tensor *zeros(gr_dtype dtype, gr_dims shape) { return gr_zeros(ctx, dtype, shape); }
 static gr_tensor *ones(gr_dtype dtype, gr_dims shape) { return gr_ones(ctx, dtype, shape); }
 static gr_tensor *full(gr_dtype dtype, gr_dims shape) { return gr_full(ctx, dtype, shape, 1); }
-static gr_tensor *from_data(gr_dtype dtype, gr_dims shape) { return gr_from_data(ctx, dtype, shape, NULL); }
+static gr_tensor *from_data(gr_dtype dtype, gr_dims shape)
+{
+    return gr_from_data(ctx, dtype, shape, NULL);
+}
 static gr_tensor *uniform(gr_dtype dtype, gr_dims shape) { return gr_rand(ctx, dtype, shape); }
 static gr_tensor *normal(gr_dtype dtype, gr_dims shape) { return gr_randn(ctx, dtype, shape); }
 
@@ -88,7 +92,7 @@ Test(tensor, shapes_and_dtypes_that_there_are_not)
     static const struct {
         const char *name;
         maker *make;
-    } makers[] = {{"zeros", zeros}, {"ones", ones},    {"full", full},
+    } makers[] = {{"zeros", zeros},         {"ones", ones},    {"full", full},
                   {"from_data", from_data}, {"rand", uniform}, {"randn", normal}};
     for (int i = 0; i < COUNT_OF(makers); i++) {
         char message[128];
@@ -116,9 +120,18 @@ static uint64_t make_all(gr_context *of, const void *data)
     (void)data;
     (void)!gr_scope_begin(of);
     gr_tensor *x = gr_zeros(of, GR_F32, gr_shape(7));
-    gr_tensor *made[] = {x, gr_ones(of, GR_F64, gr_shape(70000)), gr_full(of, GR_F16, gr_shape(3), 2), gr_scalar(of, 4),
-                         gr_arange(of, GR_I32, 20), gr_from_data(of, GR_F32, gr_shape(1), &(float){3}), gr_keep(x),
-                         gr_parameter(x), gr_variable(x), gr_detach(x), gr_ones_like(x), gr_scalar_like(x, 1)};
+    gr_tensor *made[] = {x,
+                         gr_ones(of, GR_F64, gr_shape(70000)),
+                         gr_full(of, GR_F16, gr_shape(3), 2),
+                         gr_scalar(of, 4),
+                         gr_arange(of, GR_I32, 20),
+                         gr_from_data(of, GR_F32, gr_shape(1), &(float){3}),
+                         gr_keep(x),
+                         gr_parameter(x),
+                         gr_variable(x),
+                         gr_detach(x),
+                         gr_ones_like(x),
+                         gr_scalar_like(x, 1)};
     uint64_t hash = 0;
     for (int i = 0; i < COUNT_OF(made); i++)
         hash = hash * 31 + hash_of(made[i]);
@@ -127,11 +140,12 @@ static uint64_t make_all(gr_context *of, const void *data)
 
 Test(tensor, memory) { expect_survives("making", make_all, NULL); }
 
-/* ---- Looking ------------------------------------------------------------------------------------------- */
+/* ---- Looking --------------------------------------------------------------------------------- */
 
 Test(tensor, looking)
 {
-    gr_tensor *x = gr_zeros(ctx, GR_F32, gr_shape(2, 3, 4)), *y = gr_slice(gr_transpose(x), 2, 0, 3, 2);
+    gr_tensor *x = gr_zeros(ctx, GR_F32, gr_shape(2, 3, 4)),
+              *y = gr_slice(gr_transpose(x), 2, 0, 3, 2);
     expect_shape(y, gr_shape(2, 4, 2));
     const gr_dims strides = gr_strides_of(y), want = gr_shape(12, 1, 8);
     cr_expect(gr_same_dims(&strides, &want));
@@ -189,17 +203,19 @@ Test(tensor, item_and_get)
     expect_fine(ctx);
     cr_expect(isnan(gr_item(x)));
     expect_error(ctx, GR_ERROR_SHAPE, "item: shape [2,3,4] has not one element");
-    const gr_dims outside[] = {gr_index(0, 3, 0), gr_index(2, 0, 0), gr_index(0, 0, -5), gr_index(0, 0),
-                               gr_index(0, 0, 0, 0), gr_index(INT64_MAX, 0, 0), gr_index(INT64_MIN, 0, 0)};
+    const gr_dims outside[] = {
+        gr_index(0, 3, 0),    gr_index(2, 0, 0),         gr_index(0, 0, -5),       gr_index(0, 0),
+        gr_index(0, 0, 0, 0), gr_index(INT64_MAX, 0, 0), gr_index(INT64_MIN, 0, 0)};
     for (int i = 0; i < COUNT_OF(outside); i++) {
         char message[256];
-        snprintf(message, sizeof message, "get: index %s lies outside shape [2,3,4]", gr_dims_text(&outside[i]).text);
+        snprintf(message, sizeof message, "get: index %s lies outside shape [2,3,4]",
+                 gr_dims_text(&outside[i]).text);
         cr_expect(isnan(gr_get(x, outside[i])));
         expect_error(ctx, GR_ERROR_ARGUMENT, message);
     }
 }
 
-/* ---- Reading and writing ------------------------------------------------------------------------------- */
+/* ---- Reading and writing --------------------------------------------------------------------- */
 
 Test(tensor, read)
 {
@@ -217,7 +233,8 @@ Test(tensor, read)
         cr_expect_eq(bytes[6 * gr_dtype_size(dtype)], 0x55, "wrote beyond the end");
     }
     cr_expect_eq(gr_read(gr_zeros(ctx, GR_F32, gr_shape(0)), GR_F64, 0, NULL), GR_OK);
-    cr_expect_eq(gr_read(gr_transpose(gr_zeros(ctx, GR_F32, gr_shape(4, 0, 3))), GR_F64, 0, NULL), GR_OK);
+    cr_expect_eq(gr_read(gr_transpose(gr_zeros(ctx, GR_F32, gr_shape(4, 0, 3))), GR_F64, 0, NULL),
+                 GR_OK);
     expect_fine(ctx);
 }
 
@@ -225,7 +242,8 @@ Test(tensor, read)
 Test(tensor, read_of_large_views)
 {
     gr_tensor *x = gr_reshape(gr_arange(ctx, GR_I32, 6 * 70 * 80), gr_shape(6, 70, 80));
-    gr_tensor *y = gr_expand(gr_slice(gr_permute(x, gr_axes(2, 0, 1)), 0, 3, 80, 7), gr_shape(2, 11, 6, 70));
+    gr_tensor *y =
+        gr_expand(gr_slice(gr_permute(x, gr_axes(2, 0, 1)), 0, 3, 80, 7), gr_shape(2, 11, 6, 70));
     double *values = values_of(y);
     for (int64_t i = 0; i < gr_numel(y); i++) {
         const int64_t column = i / 420 % 11 * 7 + 3, plane = i / 70 % 6, row = i % 70;
@@ -266,7 +284,8 @@ Test(tensor, read_and_write_errors)
     expect_error(ctx, GR_ERROR_DTYPE, "read: unknown dtype 8");
     cr_expect_eq(gr_write(gr_exp(x), GR_F32, 6, values), GR_ERROR_GRADIENT);
     expect_error(ctx, GR_ERROR_GRADIENT, "write: the result of a recorded op cannot be written");
-    cr_expect_eq(gr_write(gr_detach(gr_slice(gr_ones(ctx, GR_F32, gr_shape(2, 6)), 1, 0, 6, 2)), GR_F32, 6, values),
+    cr_expect_eq(gr_write(gr_detach(gr_slice(gr_ones(ctx, GR_F32, gr_shape(2, 6)), 1, 0, 6, 2)),
+                          GR_F32, 6, values),
                  GR_ERROR_SHAPE);
     expect_error(ctx, GR_ERROR_SHAPE, "write: a strided view cannot be written");
     EXPECT_VALUES(x, 1, 1, 1, 1, 1, 1);

@@ -8,7 +8,8 @@
 TestSuite(binary, .init = begin, .fini = end);
 
 /* a and b in the row's domain, never equal: on two grids that lie between each other. */
-static gr_tensor *on_grid(gr_context *of, const binary_row *row, gr_dtype dtype, gr_dims shape, int which)
+static gr_tensor *on_grid(gr_context *of, const binary_row *row, gr_dtype dtype, gr_dims shape,
+                          int which)
 {
     gr_tensor *x = gr_zeros(of, dtype, shape);
     for (int64_t i = 0; !gr_failed(x) && i < gr_numel(x); i++) {
@@ -19,10 +20,10 @@ static gr_tensor *on_grid(gr_context *of, const binary_row *row, gr_dtype dtype,
     return x;
 }
 
-static const gr_dims left_shapes[] = {{2, {2, 3}}, {2, {2, 3}}, {2, {2, 3}}, {2, {2, 3}}, {2, {2, 3}},
-                                      {2, {2, 1}}, {0, {0}},    {3, {2, 1, 3}}};
-static const gr_dims right_shapes[] = {{2, {2, 3}}, {1, {3}},    {2, {2, 1}}, {2, {1, 3}}, {0, {0}},
-                                       {2, {1, 3}}, {0, {0}},    {2, {4, 1}}};
+static const gr_dims left_shapes[] = {{2, {2, 3}}, {2, {2, 3}}, {2, {2, 3}}, {2, {2, 3}},
+                                      {2, {2, 3}}, {2, {2, 1}}, {0, {0}},    {3, {2, 1, 3}}};
+static const gr_dims right_shapes[] = {{2, {2, 3}}, {1, {3}},    {2, {2, 1}}, {2, {1, 3}},
+                                       {0, {0}},    {2, {1, 3}}, {0, {0}},    {2, {4, 1}}};
 enum { SHAPES = COUNT_OF(left_shapes), PAIRS = 2 * SHAPES };
 
 /* The i-th pair of operands, each pair of shapes both ways round. */
@@ -42,15 +43,15 @@ static gr_dims both_shapes(gr_tensor *a, gr_tensor *b)
     return shape;
 }
 
-/* ---- Values -------------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 static void expect_reference(const binary_row *row, gr_tensor *a, gr_tensor *b)
 {
     double *left = values_of(a), *right = values_of(b), *out = values_of(row->call(a, b));
     for (int64_t i = 0; i < gr_numel(a); i++) {
         const double off = ulps(a->dtype, out[i], row->reference(left[i], right[i]));
-        cr_assert_leq(off, 0.501, "%s %s(%a, %a) is %a", gr_dtype_name(a->dtype), row->name, left[i],
-                      right[i], out[i]);
+        cr_assert_leq(off, 0.501, "%s %s(%a, %a) is %a", gr_dtype_name(a->dtype), row->name,
+                      left[i], right[i], out[i]);
     }
     free(left);
     free(right);
@@ -86,12 +87,16 @@ Test(binary, narrow_values)
 {
     for (int dtype = GR_F16; dtype <= GR_BF16; dtype++) {
         gr_tensor *a = gr_cast(any_bits(ctx, GR_F32, 9001), dtype);
-        gr_tensor *b = sample(ctx, dtype, gr_shape(9001), -8, 8), *c = sample(ctx, dtype, gr_shape(9001), -8, 8);
-        gr_tensor *wide_a = gr_cast(a, GR_F32), *wide_b = gr_cast(b, GR_F32), *wide_c = gr_cast(c, GR_F32);
+        gr_tensor *b = sample(ctx, dtype, gr_shape(9001), -8, 8),
+                  *c = sample(ctx, dtype, gr_shape(9001), -8, 8);
+        gr_tensor *wide_a = gr_cast(a, GR_F32), *wide_b = gr_cast(b, GR_F32),
+                  *wide_c = gr_cast(c, GR_F32);
         EACH_ROW(row, binary_rows)
         {
-            cr_expect(same_bits(row->call(a, b), gr_cast(row->call(wide_a, wide_b), dtype)), "%s", row->name);
-            cr_expect(same_bits(row->call(b, c), gr_cast(row->call(wide_b, wide_c), dtype)), "%s", row->name);
+            cr_expect(same_bits(row->call(a, b), gr_cast(row->call(wide_a, wide_b), dtype)), "%s",
+                      row->name);
+            cr_expect(same_bits(row->call(b, c), gr_cast(row->call(wide_b, wide_c), dtype)), "%s",
+                      row->name);
         }
     }
     expect_fine(ctx);
@@ -100,12 +105,14 @@ Test(binary, narrow_values)
 Test(binary, nan_gives_nan)
 {
     for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
-        gr_tensor *nan = gr_full(ctx, dtype, gr_shape(19), NAN), *one = gr_ones(ctx, dtype, gr_shape(19));
+        gr_tensor *nan = gr_full(ctx, dtype, gr_shape(19), NAN),
+                  *one = gr_ones(ctx, dtype, gr_shape(19));
         EACH_ROW(row, binary_rows)
         {
             double *left = values_of(row->call(nan, one)), *right = values_of(row->call(one, nan));
             for (int i = 0; i < 19; i++)
-                cr_expect(isnan(left[i]) && isnan(right[i]), "%s %s", row->name, gr_dtype_name(dtype));
+                cr_expect(isnan(left[i]) && isnan(right[i]), "%s %s", row->name,
+                          gr_dtype_name(dtype));
             free(left);
             free(right);
         }
@@ -181,7 +188,7 @@ Test(binary, scalars_adapt)
     expect_fine(ctx);
 }
 
-/* ---- Gradients ------------------------------------------------------------------------------------- */
+/* ---- Gradients ------------------------------------------------------------------------------- */
 
 static gr_tensor *apply_row(gr_tensors in, void *data)
 {
@@ -197,8 +204,8 @@ Test(binary, gradients)
             gr_gradcheck_report report;
             operands(ctx, row, GR_F64, i, &a, &b);
             const gr_status status =
-                gr_gradcheck(apply_row, (void *)(uintptr_t)row, gr_list(a, b), .order = 2, .rtol = 1e-8,
-                             .atol = 1e-10, .report = &report);
+                gr_gradcheck(apply_row, (void *)(uintptr_t)row, gr_list(a, b), .order = 2,
+                             .rtol = 1e-8, .atol = 1e-10, .report = &report);
             cr_expect_eq(status, GR_OK, "%s, pair %d: reason %d, %d of %d are wrong", row->name, i,
                          report.reason, (int)report.bad, (int)report.checked);
             cr_expect_eq(report.unsure, 0, "%s, pair %d", row->name, i);
@@ -219,8 +226,8 @@ Test(binary, an_operand_used_twice)
     EACH_ROW(row, binary_rows)
     {
         gr_tensor *x = sample(ctx, GR_F64, gr_shape(4), 0.5, 3);
-        cr_expect_eq(gr_gradcheck(apply_twice, (void *)(uintptr_t)row, gr_list(x), .order = 2), GR_OK,
-                     "%s", row->name);
+        cr_expect_eq(gr_gradcheck(apply_twice, (void *)(uintptr_t)row, gr_list(x), .order = 2),
+                     GR_OK, "%s", row->name);
     }
 }
 
@@ -251,7 +258,8 @@ Test(binary, wrong_gradients_are_caught)
             gr_tensor *a = on_grid(ctx, row, GR_F64, gr_shape(6), 0);
             gr_tensor *b = on_grid(ctx, row, GR_F64, gr_shape(6), 1);
             cr_expect_eq(gr_gradcheck(apply_planted, &p, gr_list(a, b), .report = &report),
-                         GR_ERROR_GRADIENT, "%s, operand %d times %g", row->name, p.operand, p.factor);
+                         GR_ERROR_GRADIENT, "%s, operand %d times %g", row->name, p.operand,
+                         p.factor);
             cr_expect_eq(report.reason, GR_CHECK_WRONG, "%s", row->name);
         }
     }
@@ -269,7 +277,7 @@ Test(binary, equal_operands_share_the_gradient)
     }
 }
 
-/* ---- The same bits whatever runs it ---------------------------------------------------------------- */
+/* ---- The same bits whatever runs it ---------------------------------------------------------- */
 
 enum { ROWS = 3, COLUMNS = 66001 };
 
@@ -281,11 +289,12 @@ static void compare_bits(gr_context *other, const char *label, void *data)
         const gr_dtype dtype = i % 2 ? GR_F64 : GR_F32;
         reseed(17);
         cr_assert_eq(gr_scope_begin(other), GR_OK);
-        gr_tensor *a = gr_variable(gr_reshape(any_bits(other, dtype, COLUMNS), gr_shape(1, COLUMNS)));
+        gr_tensor *a =
+            gr_variable(gr_reshape(any_bits(other, dtype, COLUMNS), gr_shape(1, COLUMNS)));
         gr_tensor *b = gr_variable(sample(other, dtype, gr_shape(ROWS, 1), row->low, row->high));
         gr_tensor *y = row->call(a, b);
-        const uint64_t hash = hash_of(y) * 31 + hash_of(gr_grad(sum_of(y), b)) +
-                              hash_of(gr_grad(sum_of(y), a));
+        const uint64_t hash =
+            hash_of(y) * 31 + hash_of(gr_grad(sum_of(y), b)) + hash_of(gr_grad(sum_of(y), a));
         cr_expect_eq(gr_scope_end(other), GR_OK);
         known[i] = known[i] ? known[i] : hash;
         cr_expect_eq(hash, known[i], "%s: other bits with %s", row->name, label);
@@ -298,7 +307,7 @@ Test(binary, same_bits)
     on_each_context(compare_bits, known);
 }
 
-/* ---- Errors ------------------------------------------------------------------------------------------ */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 static void expect_named_error(gr_context *of, const char *name, gr_status status, const char *rest)
 {
@@ -313,9 +322,11 @@ static void expect_scope_error(const binary_row *row, gr_tensor *live)
     gr_tensor *dead = gr_ones(ctx, GR_F32, gr_shape(2));
     cr_expect_eq(gr_scope_end(ctx), GR_OK);
     cr_expect(gr_failed(row->call(dead, live)));
-    expect_named_error(ctx, row->name, GR_ERROR_SCOPE, "operand 0 belongs to a scope that has ended");
+    expect_named_error(ctx, row->name, GR_ERROR_SCOPE,
+                       "operand 0 belongs to a scope that has ended");
     cr_expect(gr_failed(row->call(live, dead)));
-    expect_named_error(ctx, row->name, GR_ERROR_SCOPE, "operand 1 belongs to a scope that has ended");
+    expect_named_error(ctx, row->name, GR_ERROR_SCOPE,
+                       "operand 1 belongs to a scope that has ended");
 }
 
 Test(binary, errors)
@@ -342,8 +353,10 @@ Test(binary, errors)
         cr_expect(gr_failed(row->call(x, gr_zeros(ctx, GR_I32, gr_shape(3)))));
         expect_named_error(ctx, row->name, GR_ERROR_DTYPE, "operand 1 is i32, not a float");
         cr_expect(gr_failed(row->call(x, gr_ones(other, GR_F32, gr_shape(3)))));
-        expect_named_error(ctx, row->name, GR_ERROR_CONTEXT, "operands 0 and 1 belong to two contexts");
-        expect_named_error(other, row->name, GR_ERROR_CONTEXT, "operands 0 and 1 belong to two contexts");
+        expect_named_error(ctx, row->name, GR_ERROR_CONTEXT,
+                           "operands 0 and 1 belong to two contexts");
+        expect_named_error(other, row->name, GR_ERROR_CONTEXT,
+                           "operands 0 and 1 belong to two contexts");
         expect_scope_error(row, x);
     }
     cr_expect_eq(gr_context_free(other), GR_OK);
@@ -363,5 +376,5 @@ static uint64_t one_op(gr_context *of, const void *data)
 Test(binary, memory)
 {
     EACH_ROW(row, binary_rows)
-        expect_survives(row->name, one_op, row);
+    expect_survives(row->name, one_op, row);
 }

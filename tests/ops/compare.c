@@ -47,7 +47,8 @@ Test(compare, integers_of_two_dtypes_and_floats_of_two)
     gr_tensor *u = gr_from_data(ctx, GR_U8, gr_shape(3), (uint8_t[]){255, 0, 44});
     EXPECT_VALUES(gr_less(i, u), 1, 0, 0);
     /* 0.1 of f32 is a little more than that of f64. */
-    gr_tensor *f = gr_full(ctx, GR_F32, gr_shape(1), 0.1), *d = gr_full(ctx, GR_F64, gr_shape(1), 0.1);
+    gr_tensor *f = gr_full(ctx, GR_F32, gr_shape(1), 0.1),
+              *d = gr_full(ctx, GR_F64, gr_shape(1), 0.1);
     EXPECT_VALUES(gr_greater(f, d), 1);
     EXPECT_VALUES(gr_equal(f, gr_scalar(ctx, 0.1)), 1);
     EXPECT_VALUES(gr_less(i, gr_scalar(ctx, 0.5)), 1, 1, 0);
@@ -64,7 +65,8 @@ Test(compare, broadcast_strided_and_empty)
         expect_shape(y, gr_shape(81, 70));
         gr_tensor *full = gr_contiguous(gr_expand(b, gr_shape(81, 70)));
         cr_expect(same_bits(y, row->call(gr_contiguous(gr_transpose(a)), full)), "%s", row->name);
-        expect_shape(row->call(gr_zeros(ctx, GR_F32, gr_shape(0, 3)), gr_scalar(ctx, 1)), gr_shape(0, 3));
+        expect_shape(row->call(gr_zeros(ctx, GR_F32, gr_shape(0, 3)), gr_scalar(ctx, 1)),
+                     gr_shape(0, 3));
         expect_shape(row->call(gr_scalar(ctx, 1), gr_scalar(ctx, 1)), gr_shape());
     }
     expect_fine(ctx);
@@ -74,7 +76,7 @@ Test(compare, no_gradient)
 {
     gr_tensor *x = gr_variable(gr_ones(ctx, GR_F32, gr_shape(2)));
     EACH_ROW(row, compare_rows)
-        cr_expect_not(gr_requires_grad(row->call(x, x)), "%s", row->name);
+    cr_expect_not(gr_requires_grad(row->call(x, x)), "%s", row->name);
 }
 
 Test(compare, errors)
@@ -88,7 +90,8 @@ Test(compare, errors)
         snprintf(message, sizeof message, "%s: operand 0 is NULL", row->name);
         expect_error(ctx, GR_ERROR_NULL, message);
         cr_expect(gr_failed(row->call(x, gr_zeros(ctx, GR_I32, gr_shape(2)))));
-        snprintf(message, sizeof message, "%s: dtypes f32 and i32 differ (gr_cast converts)", row->name);
+        snprintf(message, sizeof message, "%s: dtypes f32 and i32 differ (gr_cast converts)",
+                 row->name);
         expect_error(ctx, GR_ERROR_DTYPE, message);
         cr_expect(gr_failed(row->call(x, gr_ones(ctx, GR_F32, gr_shape(3)))));
         snprintf(message, sizeof message,
@@ -109,7 +112,7 @@ static uint64_t one_op(gr_context *of, const void *data)
 Test(compare, memory)
 {
     EACH_ROW(row, compare_rows)
-        expect_survives(row->name, one_op, row);
+    expect_survives(row->name, one_op, row);
 }
 
 static void compare_bits(gr_context *other, const char *label, void *data)
@@ -119,7 +122,7 @@ static void compare_bits(gr_context *other, const char *label, void *data)
     gr_tensor *a = any_bits(other, GR_F32, 66001), *b = gr_slice(a, 0, 1, 66001, 1);
     a = gr_slice(a, 0, 0, -1, 1);
     EACH_ROW(row, compare_rows)
-        hash = hash * 31 + hash_of(gr_where(row->call(a, b), a, b));
+    hash = hash * 31 + hash_of(gr_where(row->call(a, b), a, b));
     *known = *known ? *known : hash;
     cr_expect_eq(hash, *known, "other bits with %s", label);
 }
@@ -130,7 +133,7 @@ Test(compare, same_bits)
     on_each_context(compare_bits, &known);
 }
 
-/* ---- where ------------------------------------------------------------------------------------------- */
+/* ---- where ----------------------------------------------------------------------------------- */
 
 Test(where, chooses, .init = begin, .fini = end)
 {
@@ -156,7 +159,8 @@ Test(where, chooses, .init = begin, .fini = end)
 /* A condition that is not 0 stays so where the values have a smaller range. */
 Test(where, a_tiny_condition_is_not_0, .init = begin, .fini = end)
 {
-    gr_tensor *tiny = gr_full(ctx, GR_F64, gr_shape(2), 1e-300), *one = gr_ones(ctx, GR_F32, gr_shape(2));
+    gr_tensor *tiny = gr_full(ctx, GR_F64, gr_shape(2), 1e-300),
+              *one = gr_ones(ctx, GR_F32, gr_shape(2));
     EXPECT_VALUES(gr_where(tiny, one, gr_scalar(ctx, 0)), 1, 1);
     EXPECT_VALUES(gr_where(gr_scalar(ctx, -1e-300), one, gr_scalar(ctx, 0)), 1, 1);
 }
@@ -174,8 +178,10 @@ Test(where, gradients, .init = begin, .fini = end)
                                gr_from_data(ctx, GR_BOOL, gr_shape(2, 1), bits),
                                gr_from_data(ctx, GR_BOOL, gr_shape(), bits)};
     for (int i = 0; i < COUNT_OF(conditions); i++) {
-        gr_tensor *a = sample(ctx, GR_F64, gr_shape(2, 3), -2, 2), *b = sample(ctx, GR_F64, gr_shape(3), -2, 2);
-        cr_expect_eq(gr_gradcheck(apply_where, conditions[i], gr_list(a, b), .order = 2), GR_OK, "%d", i);
+        gr_tensor *a = sample(ctx, GR_F64, gr_shape(2, 3), -2, 2),
+                  *b = sample(ctx, GR_F64, gr_shape(3), -2, 2);
+        cr_expect_eq(gr_gradcheck(apply_where, conditions[i], gr_list(a, b), .order = 2), GR_OK,
+                     "%d", i);
     }
     expect_fine(ctx);
 }
@@ -183,7 +189,8 @@ Test(where, gradients, .init = begin, .fini = end)
 Test(where, what_is_not_chosen_has_no_influence, .init = begin, .fini = end)
 {
     gr_tensor *x = gr_variable(gr_from_data(ctx, GR_F64, gr_shape(3), (double[]){-1, 0, 4}));
-    gr_tensor *positive = gr_greater(x, gr_scalar(ctx, 0)), *nan = gr_full(ctx, GR_F64, gr_shape(3), NAN);
+    gr_tensor *positive = gr_greater(x, gr_scalar(ctx, 0)),
+              *nan = gr_full(ctx, GR_F64, gr_shape(3), NAN);
     gr_tensor *v = gr_variable(nan), *y = gr_where(positive, x, v);
     EXPECT_VALUES(y, NAN, NAN, 4);
     EXPECT_VALUES(gr_grad(sum_of(y), x), 0, 0, 1);
@@ -206,7 +213,8 @@ Test(where, errors, .init = begin, .fini = end)
         operands[i] = x;
     }
     cr_expect(gr_failed(gr_where(x, x, wide)));
-    expect_error(ctx, GR_ERROR_DTYPE, "where: dtypes f32 [2] and f64 [2] differ (gr_cast converts)");
+    expect_error(ctx, GR_ERROR_DTYPE,
+                 "where: dtypes f32 [2] and f64 [2] differ (gr_cast converts)");
     cr_expect(gr_failed(gr_where(gr_ones(ctx, GR_BOOL, gr_shape(3)), x, x)));
     expect_error(ctx, GR_ERROR_BROADCAST,
                  "where: shapes [3] and [2] do not broadcast: dimension 0 is 3 and 2");

@@ -6,7 +6,7 @@
 
 TestSuite(matmul, .init = begin, .fini = end);
 
-/* ---- Values -------------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 /* The chain, in f32 (also for halves) or f64, rounded to the dtype: [m,k] [k,n], any strides. */
 static gr_tensor *chains(gr_tensor *a, gr_tensor *b)
@@ -34,10 +34,10 @@ static gr_tensor *chains(gr_tensor *a, gr_tensor *b)
     return c;
 }
 
-static const int64_t sizes[][3] = {{1, 1, 1},    {2, 3, 4},    {1, 7, 1},     {5, 1, 9},    {3, 0, 2},
-                                   {0, 4, 3},    {7, 17, 31},  {16, 16, 16},  {33, 65, 17}, {48, 48, 48},
-                                   {49, 50, 97}, {6, 300, 65}, {101, 77, 33}, {1, 64, 200}, {200, 64, 1},
-                                   {13, 513, 47}};
+static const int64_t sizes[][3] = {{1, 1, 1},     {2, 3, 4},    {1, 7, 1},    {5, 1, 9},
+                                   {3, 0, 2},     {0, 4, 3},    {7, 17, 31},  {16, 16, 16},
+                                   {33, 65, 17},  {48, 48, 48}, {49, 50, 97}, {6, 300, 65},
+                                   {101, 77, 33}, {1, 64, 200}, {200, 64, 1}, {13, 513, 47}};
 
 static void expect_chains(gr_tensor *a, gr_tensor *b, const char *how)
 {
@@ -50,7 +50,8 @@ Test(matmul, values)
     for (int i = 0; i < COUNT_OF(sizes); i++) {
         const int64_t m = sizes[i][0], k = sizes[i][1], n = sizes[i][2];
         for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
-            gr_tensor *a = sample(ctx, dtype, gr_shape(m, k), -1, 1.5), *b = sample(ctx, dtype, gr_shape(k, n), -1, 1.5);
+            gr_tensor *a = sample(ctx, dtype, gr_shape(m, k), -1, 1.5),
+                      *b = sample(ctx, dtype, gr_shape(k, n), -1, 1.5);
             gr_tensor *at = gr_transpose(gr_contiguous(gr_transpose(a)));
             gr_tensor *bt = gr_transpose(gr_contiguous(gr_transpose(b)));
             expect_chains(a, b, "");
@@ -68,8 +69,10 @@ Test(matmul, strided_operands)
         gr_tensor *a = gr_slice(sample(ctx, dtype, gr_shape(40, 90), -1, 1), 1, 1, 90, 3);
         gr_tensor *b = gr_slice(sample(ctx, dtype, gr_shape(60, 50), -1, 1), 0, 0, 60, 2);
         expect_chains(a, b, "sliced");
-        expect_chains(gr_expand(sample(ctx, dtype, gr_shape(1, 30), -1, 1), gr_shape(20, 30)), b, "expanded");
-        expect_chains(a, gr_expand(sample(ctx, dtype, gr_shape(30, 1), -1, 1), gr_shape(30, 70)), "expanded");
+        expect_chains(gr_expand(sample(ctx, dtype, gr_shape(1, 30), -1, 1), gr_shape(20, 30)), b,
+                      "expanded");
+        expect_chains(a, gr_expand(sample(ctx, dtype, gr_shape(30, 1), -1, 1), gr_shape(30, 70)),
+                      "expanded");
     }
     expect_fine(ctx);
 }
@@ -97,23 +100,29 @@ Test(matmul, nan_and_infinity)
 Test(matmul, vectors)
 {
     for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
-        gr_tensor *m = sample(ctx, dtype, gr_shape(37, 53), -1, 1), *v = sample(ctx, dtype, gr_shape(53), -1, 1);
-        gr_tensor *u = sample(ctx, dtype, gr_shape(37), -1, 1), *spread = gr_slice(gr_expand(gr_reshape(v, gr_shape(53, 1)), gr_shape(53, 2)), 1, 0, 1, 1);
+        gr_tensor *m = sample(ctx, dtype, gr_shape(37, 53), -1, 1),
+                  *v = sample(ctx, dtype, gr_shape(53), -1, 1);
+        gr_tensor *u = sample(ctx, dtype, gr_shape(37), -1, 1),
+                  *spread = gr_slice(gr_expand(gr_reshape(v, gr_shape(53, 1)), gr_shape(53, 2)), 1,
+                                     0, 1, 1);
         expect_shape(gr_matmul(m, v), gr_shape(37));
         expect_shape(gr_matmul(u, m), gr_shape(53));
         expect_shape(gr_matmul(v, v), gr_shape());
         gr_tensor *column = chains(m, gr_reshape(v, gr_shape(53, 1)));
         cr_expect(same_bits(gr_matmul(m, v), gr_reshape(column, gr_shape(37))));
-        cr_expect(same_bits(gr_matmul(m, gr_reshape(spread, gr_shape(53))), gr_reshape(column, gr_shape(37))));
-        cr_expect(same_bits(gr_matmul(u, m), gr_reshape(chains(gr_reshape(u, gr_shape(1, 37)), m), gr_shape(53))));
+        cr_expect(same_bits(gr_matmul(m, gr_reshape(spread, gr_shape(53))),
+                            gr_reshape(column, gr_shape(37))));
+        cr_expect(same_bits(gr_matmul(u, m),
+                            gr_reshape(chains(gr_reshape(u, gr_shape(1, 37)), m), gr_shape(53))));
         gr_tensor *dot = chains(gr_reshape(v, gr_shape(1, 53)), gr_reshape(v, gr_shape(53, 1)));
         cr_expect(same_bits(gr_matmul(v, v), gr_reshape(dot, gr_shape())));
     }
-    EXPECT_VALUES(gr_matmul(gr_zeros(ctx, GR_F32, gr_shape(0)), gr_zeros(ctx, GR_F32, gr_shape(0))), 0);
+    EXPECT_VALUES(gr_matmul(gr_zeros(ctx, GR_F32, gr_shape(0)), gr_zeros(ctx, GR_F32, gr_shape(0))),
+                  0);
     expect_fine(ctx);
 }
 
-/* ---- Gradients ------------------------------------------------------------------------------------- */
+/* ---- Gradients ------------------------------------------------------------------------------- */
 
 static gr_tensor *product(gr_tensors in, void *data)
 {
@@ -125,14 +134,18 @@ static gr_tensor *product(gr_tensors in, void *data)
 
 Test(matmul, gradients)
 {
-    const gr_dims left[] = {gr_shape(2, 3), gr_shape(3), gr_shape(2, 3), gr_shape(3), gr_shape(1, 1)};
-    const gr_dims right[] = {gr_shape(3, 4), gr_shape(3, 2), gr_shape(3), gr_shape(3), gr_shape(1, 2)};
+    const gr_dims left[] = {gr_shape(2, 3), gr_shape(3), gr_shape(2, 3), gr_shape(3),
+                            gr_shape(1, 1)};
+    const gr_dims right[] = {gr_shape(3, 4), gr_shape(3, 2), gr_shape(3), gr_shape(3),
+                             gr_shape(1, 2)};
     double factor = 1.001;
     for (int i = 0; i < COUNT_OF(left); i++) {
-        gr_tensor *a = sample(ctx, GR_F64, left[i], -2, 2), *b = sample(ctx, GR_F64, right[i], -2, 2);
+        gr_tensor *a = sample(ctx, GR_F64, left[i], -2, 2),
+                  *b = sample(ctx, GR_F64, right[i], -2, 2);
         gr_gradcheck_report report;
-        cr_expect_eq(gr_gradcheck(product, NULL, gr_list(a, b), .order = 2, .rtol = 1e-8, .report = &report),
-                     GR_OK, "%d: %d of %d", i, (int)report.bad, (int)report.checked);
+        cr_expect_eq(
+            gr_gradcheck(product, NULL, gr_list(a, b), .order = 2, .rtol = 1e-8, .report = &report),
+            GR_OK, "%d: %d of %d", i, (int)report.bad, (int)report.checked);
         cr_expect_eq(gr_gradcheck(product, &factor, gr_list(a, b)), GR_ERROR_GRADIENT);
     }
     expect_fine(ctx);
@@ -146,8 +159,9 @@ static gr_tensor *gram(gr_tensors in, void *data)
 
 Test(matmul, gradient_of_a_matrix_times_itself)
 {
-    cr_expect_eq(gr_gradcheck(gram, NULL, gr_list(sample(ctx, GR_F64, gr_shape(3, 2), -2, 2)), .order = 2),
-                 GR_OK);
+    cr_expect_eq(
+        gr_gradcheck(gram, NULL, gr_list(sample(ctx, GR_F64, gr_shape(3, 2), -2, 2)), .order = 2),
+        GR_OK);
 }
 
 Test(matmul, gradient_of_an_empty_product)
@@ -161,7 +175,7 @@ Test(matmul, gradient_of_an_empty_product)
     expect_fine(ctx);
 }
 
-/* ---- Errors, memory, bits ------------------------------------------------------------------------------ */
+/* ---- Errors, memory, bits -------------------------------------------------------------------- */
 
 Test(matmul, errors)
 {
@@ -179,11 +193,14 @@ Test(matmul, errors)
     cr_expect(gr_failed(gr_matmul(v, a)));
     expect_error(ctx, GR_ERROR_SHAPE, "matmul: shapes [4] and [2,3]: 4 columns against 2 rows");
     cr_expect(gr_failed(gr_matmul(gr_ones(ctx, GR_F32, gr_shape()), a)));
-    expect_error(ctx, GR_ERROR_SHAPE, "matmul: shapes [] and [2,3]: operand 0 has neither one axis nor two");
+    expect_error(ctx, GR_ERROR_SHAPE,
+                 "matmul: shapes [] and [2,3]: operand 0 has neither one axis nor two");
     cr_expect(gr_failed(gr_matmul(a, gr_ones(ctx, GR_F32, gr_shape(1, 3, 2)))));
-    expect_error(ctx, GR_ERROR_SHAPE, "matmul: shapes [2,3] and [1,3,2]: operand 1 has neither one axis nor two");
+    expect_error(ctx, GR_ERROR_SHAPE,
+                 "matmul: shapes [2,3] and [1,3,2]: operand 1 has neither one axis nor two");
     cr_expect(gr_failed(gr_matmul(a, gr_ones(ctx, GR_F64, gr_shape(3, 2)))));
-    expect_error(ctx, GR_ERROR_DTYPE, "matmul: dtypes f32 [2,3] and f64 [3,2] differ (gr_cast converts)");
+    expect_error(ctx, GR_ERROR_DTYPE,
+                 "matmul: dtypes f32 [2,3] and f64 [3,2] differ (gr_cast converts)");
     cr_expect(gr_failed(gr_matmul(gr_ones(ctx, GR_U8, gr_shape(3, 2)), a)));
     expect_error(ctx, GR_ERROR_DTYPE, "matmul: operand 0 is u8, not a float");
     cr_expect(gr_failed(gr_matmul(a, gr_ones(other, GR_F32, gr_shape(3, 2)))));
@@ -216,7 +233,8 @@ Test(matmul, memory)
 
 static void compare_bits(gr_context *other, const char *label, void *data)
 {
-    static const int64_t large[][3] = {{201, 150, 151}, {61, 129, 400}, {7, 1500, 301}, {301, 1500, 1}};
+    static const int64_t large[][3] = {
+        {201, 150, 151}, {61, 129, 400}, {7, 1500, 301}, {301, 1500, 1}};
     uint64_t hash = 0, *known = data;
     for (int i = 0; i < 2 * COUNT_OF(large); i++) {
         const int64_t *size = large[i / 2];
@@ -224,7 +242,8 @@ static void compare_bits(gr_context *other, const char *label, void *data)
         reseed(9);
         cr_assert_eq(gr_scope_begin(other), GR_OK);
         gr_tensor *a = sample(other, dtype, gr_shape(size[0], size[1]), -1, 1);
-        gr_tensor *b = sample(other, dtype, gr_shape(size[1], size[2]), -1, 1), *y = gr_matmul(a, b);
+        gr_tensor *b = sample(other, dtype, gr_shape(size[1], size[2]), -1, 1),
+                  *y = gr_matmul(a, b);
         hash = hash * 31 + hash_of(y) + hash_of(gr_matmul(gr_transpose(b), gr_transpose(a)));
         if (!*known)
             cr_expect(same_bits(y, chains(a, b)), "%d", i);

@@ -7,7 +7,7 @@
 
 TestSuite(own_op, .init = begin, .fini = end);
 
-/* ---- swish, as extend.h has it ----------------------------------------------------------------------- */
+/* ---- swish, as extend.h has it --------------------------------------------------------------- */
 
 static int forwards, plain_rules, fused_rules;
 
@@ -53,11 +53,19 @@ static void wrong_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     dx[0] = gr_mul(g, gr_add(s, gr_mul(n->out, s)));
 }
 
-static const gr_op swish = {.name = "swish", .arity = 1, .forward = swish_forward, .vjp = swish_vjp};
-static const gr_op fused = {.name = "swish", .arity = 1, .forward = swish_forward, .vjp = swish_vjp,
+static const gr_op swish = {
+    .name = "swish", .arity = 1, .forward = swish_forward, .vjp = swish_vjp};
+static const gr_op fused = {.name = "swish",
+                            .arity = 1,
+                            .forward = swish_forward,
+                            .vjp = swish_vjp,
                             .fused_vjp = swish_fused_vjp};
-static const gr_op wrong = {.name = "swish", .arity = 1, .forward = swish_forward, .vjp = wrong_vjp};
-static const gr_op wrong_fused = {.name = "swish", .arity = 1, .forward = swish_forward, .vjp = swish_vjp,
+static const gr_op wrong = {
+    .name = "swish", .arity = 1, .forward = swish_forward, .vjp = wrong_vjp};
+static const gr_op wrong_fused = {.name = "swish",
+                                  .arity = 1,
+                                  .forward = swish_forward,
+                                  .vjp = swish_vjp,
                                   .fused_vjp = wrong_vjp};
 
 static gr_tensor *apply(const gr_op *op, gr_tensor *x) { return gr_apply_with(op, 1, &x, NULL); }
@@ -94,7 +102,8 @@ Test(own_op, a_wrong_gradient_is_caught)
 /* The fused rule runs where the backward pass is not recorded, the plain one where it is. */
 Test(own_op, fused_rule_runs_in_backward_only)
 {
-    gr_tensor *p = gr_parameter(sample(ctx, GR_F64, gr_shape(4), -4, 4)), *y = sum_of(apply(&fused, p)), *g;
+    gr_tensor *p = gr_parameter(sample(ctx, GR_F64, gr_shape(4), -4, 4)),
+              *y = sum_of(apply(&fused, p)), *g;
     plain_rules = fused_rules = 0;
     cr_expect_eq(gr_backward(y), GR_OK);
     cr_expect_eq(fused_rules, 1);
@@ -118,7 +127,7 @@ Test(own_op, operands_come_contiguous)
     expect_fine(ctx);
 }
 
-/* ---- Errors ------------------------------------------------------------------------------------------ */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 static gr_status refuses(const gr_call *call)
 {
@@ -158,7 +167,7 @@ Test(own_op, raise)
     cr_expect_lt(strlen(gr_error_message(ctx)), sizeof ctx->message);
 }
 
-/* ---- Options, several operands, broadcasting ----------------------------------------------------------- */
+/* ---- Options, several operands, broadcasting ------------------------------------------------- */
 
 typedef struct scale_args {
     double by;
@@ -183,7 +192,10 @@ static void scale_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     dx[0] = gr_mul(by, n->in[1]);
     dx[1] = gr_mul(by, n->in[0]);
 }
-static const gr_op scale = {.name = "scale", .arity = 2, .forward = scale_forward, .vjp = scale_vjp,
+static const gr_op scale = {.name = "scale",
+                            .arity = 2,
+                            .forward = scale_forward,
+                            .vjp = scale_vjp,
                             .args_size = sizeof(scale_args)};
 
 static gr_tensor *apply_scale(gr_tensors in, void *data)
@@ -197,7 +209,8 @@ static gr_tensor *apply_scale(gr_tensors in, void *data)
 
 Test(own_op, broadcasts_and_keeps_its_options)
 {
-    gr_tensor *a = sample(ctx, GR_F64, gr_shape(2, 3), -2, 2), *b = sample(ctx, GR_F64, gr_shape(3), -2, 2);
+    gr_tensor *a = sample(ctx, GR_F64, gr_shape(2, 3), -2, 2),
+              *b = sample(ctx, GR_F64, gr_shape(3), -2, 2);
     cr_expect_eq(gr_gradcheck(apply_scale, NULL, gr_list(a, b), .order = 2), GR_OK);
     cr_expect_eq(gr_gradcheck(apply_scale, NULL, gr_list(b, a), .order = 2), GR_OK);
     gr_tensor *v = gr_variable(a);
@@ -206,14 +219,16 @@ Test(own_op, broadcasts_and_keeps_its_options)
                         gr_contiguous(gr_expand(gr_mul(gr_scalar(ctx, 3), b), gr_shape(2, 3)))));
     cr_expect_eq(wanted_left, 1);
     cr_expect_eq(wanted_right, 0);
-    EXPECT_VALUES(apply_scale(gr_list(gr_ones(ctx, GR_F64, gr_shape(2)), gr_scalar(ctx, 2)), NULL), 6, 6);
+    EXPECT_VALUES(apply_scale(gr_list(gr_ones(ctx, GR_F64, gr_shape(2)), gr_scalar(ctx, 2)), NULL),
+                  6, 6);
     cr_expect(gr_failed(apply_scale(gr_list(a, gr_ones(ctx, GR_F64, gr_shape(4))), NULL)));
-    expect_error(ctx, GR_ERROR_BROADCAST, "scale: shapes [2,3] and [4] do not broadcast: dimension 1 is 3 and 4");
+    expect_error(ctx, GR_ERROR_BROADCAST,
+                 "scale: shapes [2,3] and [4] do not broadcast: dimension 1 is 3 and 4");
     cr_expect(gr_failed(apply_scale(gr_list(a, NULL), NULL)));
     expect_error(ctx, GR_ERROR_NULL, "scale: operand 1 is NULL");
 }
 
-/* ---- No gradient, saved tensors -------------------------------------------------------------------------- */
+/* ---- No gradient, saved tensors -------------------------------------------------------------- */
 
 static gr_status double_forward(const gr_call *call)
 {
@@ -235,8 +250,10 @@ static void saved_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 
 Test(own_op, saved_where_recorded)
 {
-    static const gr_op twice = {.name = "twice", .arity = 1, .forward = double_forward, .vjp = saved_vjp};
-    static const gr_op flat = {.name = "flat", .arity = 1, .forward = double_forward, .flags = GR_OP_NO_GRAD};
+    static const gr_op twice = {
+        .name = "twice", .arity = 1, .forward = double_forward, .vjp = saved_vjp};
+    static const gr_op flat = {
+        .name = "flat", .arity = 1, .forward = double_forward, .flags = GR_OP_NO_GRAD};
     gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(2)), *v = gr_variable(x);
     forwards = 0;
     apply(&twice, x);

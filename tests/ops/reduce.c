@@ -15,9 +15,10 @@ static gr_tensor *mean_along(gr_tensor *x, gr_dims axes, bool keepdim)
     return gr_mean_with(&(gr_reduce_args){.x = x, .axes = axes, .keepdim = keepdim});
 }
 
-/* ---- Values -------------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
-/* The definition: element r in block r / 4096, lane r % 16; trees of lanes and of blocks, in f64. */
+/* The definition: element r in block r / 4096, lane r % 16; trees of lanes and of blocks, in f64.
+ */
 static double defined_sum(const double *x, int64_t count)
 {
     enum { BLOCK = 4096, LANES = 16, MOST = 512 };
@@ -49,8 +50,8 @@ static gr_tensor *defined_sum_of(gr_tensor *x)
 
 Test(reduce, the_sum_is_the_defined_one)
 {
-    static const int64_t sizes[] = {0, 1, 2, 15, 16, 17, 31, 100, 1023, 1024, 1025, 4095, 4096, 4097,
-                                    8192, 12289, 70001, 262144, 300007};
+    static const int64_t sizes[] = {0,    1,    2,    15,   16,   17,    31,    100,    1023,  1024,
+                                    1025, 4095, 4096, 4097, 8192, 12289, 70001, 262144, 300007};
     for (int i = 0; i < COUNT_OF(sizes); i++) {
         for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
             gr_tensor *x = sample(ctx, dtype, gr_shape(sizes[i]), -1, 1.5);
@@ -78,8 +79,9 @@ static void expect_columns(gr_tensor *x)
 
 Test(reduce, along_and_across_have_the_same_bits)
 {
-    static const int64_t shapes[][2] = {{5, 3}, {3, 4}, {17, 64}, {100, 65}, {4097, 7}, {9000, 4},
-                                        {4096, 129}, {1, 70}, {70, 1}, {2, 1000}};
+    static const int64_t shapes[][2] = {{5, 3},    {3, 4},    {17, 64},    {100, 65},
+                                        {4097, 7}, {9000, 4}, {4096, 129}, {4101, 131},
+                                        {1, 70},   {70, 1},   {2, 1000}};
     for (int i = 0; i < COUNT_OF(shapes); i++)
         for (int dtype = GR_F32; dtype <= GR_BF16; dtype++)
             expect_columns(sample(ctx, dtype, gr_shape(shapes[i][0], shapes[i][1]), -1, 1.5));
@@ -184,16 +186,18 @@ Test(reduce, a_million_elements)
 
 Test(reduce, nan_and_infinity)
 {
-    gr_tensor *x = gr_from_data(ctx, GR_F32, gr_shape(2, 3), (float[]){1, INFINITY, 2, NAN, -INFINITY, 4});
+    gr_tensor *x =
+        gr_from_data(ctx, GR_F32, gr_shape(2, 3), (float[]){1, INFINITY, 2, NAN, -INFINITY, 4});
     EXPECT_VALUES(sum_along(x, gr_axes(1), false), INFINITY, NAN);
     EXPECT_VALUES(sum_along(x, gr_axes(0), false), NAN, NAN, 6);
     /* Sums that f32 and f16 cannot hold on the way, but at the end. */
-    EXPECT_VALUES(sum_of(gr_from_data(ctx, GR_F32, gr_shape(3), (float[]){3e38f, 3e38f, -3e38f})), (double)3e38f);
+    EXPECT_VALUES(sum_of(gr_from_data(ctx, GR_F32, gr_shape(3), (float[]){3e38f, 3e38f, -3e38f})),
+                  (double)3e38f);
     EXPECT_VALUES(mean_along(gr_full(ctx, GR_F16, gr_shape(4096), 60000), gr_axes(), false), 60000);
     EXPECT_VALUES(sum_of(gr_full(ctx, GR_F16, gr_shape(2), 60000)), INFINITY);
 }
 
-/* ---- Gradients ------------------------------------------------------------------------------------- */
+/* ---- Gradients ------------------------------------------------------------------------------- */
 
 typedef struct reduction {
     gr_tensor *(*along)(gr_tensor *, gr_dims, bool);
@@ -205,7 +209,8 @@ typedef struct reduction {
 static gr_tensor *apply_reduction(gr_tensors in, void *data)
 {
     const reduction *r = data;
-    gr_tensor *y = r->along(gr_square(in.at[0]), r->axes, r->keepdim), *factor = gr_scalar_like(y, r->factor);
+    gr_tensor *y = r->along(gr_square(in.at[0]), r->axes, r->keepdim),
+              *factor = gr_scalar_like(y, r->factor);
     return gr_add(gr_mul(factor, y), gr_mul(gr_scalar_like(y, 1 - r->factor), gr_detach(y)));
 }
 
@@ -235,7 +240,7 @@ Test(reduce, mean_of_many_halves)
     cr_expect_eq(gr_get(g, gr_index(77777)), want);
 }
 
-/* ---- sum_to -------------------------------------------------------------------------------------------- */
+/* ---- sum_to ---------------------------------------------------------------------------------- */
 
 Test(reduce, sum_to)
 {
@@ -269,7 +274,7 @@ Test(reduce, sum_to_gradients)
                      GR_OK, "%d", i);
 }
 
-/* ---- Errors, memory, bits ------------------------------------------------------------------------------ */
+/* ---- Errors, memory, bits -------------------------------------------------------------------- */
 
 Test(reduce, errors)
 {

@@ -19,7 +19,7 @@ static void expect_strides(gr_tensor *x, gr_dims strides)
     cr_expect(gr_same_dims(&own, &strides), "%s", gr_dims_text(&own).text);
 }
 
-/* ---- Views ------------------------------------------------------------------------------------------- */
+/* ---- Views ----------------------------------------------------------------------------------- */
 
 Test(shape, reshape)
 {
@@ -38,8 +38,10 @@ Test(shape, reshape)
     expect_shape(gr_reshape(gr_ones(ctx, GR_F32, gr_shape()), gr_shape(1, 1)), gr_shape(1, 1));
     expect_shape(gr_reshape(gr_ones(ctx, GR_F32, gr_shape(1)), gr_shape()), gr_shape());
     expect_shape(gr_reshape(gr_zeros(ctx, GR_F32, gr_shape(0, 3)), gr_shape(5, 0)), gr_shape(5, 0));
-    expect_shape(gr_reshape(gr_zeros(ctx, GR_F32, gr_shape(0, 3)), gr_shape(-1, 3)), gr_shape(0, 3));
-    expect_shape(gr_reshape(gr_transpose(gr_zeros(ctx, GR_F32, gr_shape(0, 3))), gr_shape(0)), gr_shape(0));
+    expect_shape(gr_reshape(gr_zeros(ctx, GR_F32, gr_shape(0, 3)), gr_shape(-1, 3)),
+                 gr_shape(0, 3));
+    expect_shape(gr_reshape(gr_transpose(gr_zeros(ctx, GR_F32, gr_shape(0, 3))), gr_shape(0)),
+                 gr_shape(0));
     cr_expect_eq(gr_reshape(x, gr_shape(2, 6)), x);
     gr_tensor *turned = gr_transpose(counted(GR_F64, gr_shape(2, 3)));
     EXPECT_VALUES(gr_reshape(turned, gr_shape(6)), 0, 3, 1, 4, 2, 5);
@@ -49,11 +51,17 @@ Test(shape, reshape)
 Test(shape, reshape_errors)
 {
     gr_tensor *x = counted(GR_F32, gr_shape(2, 6));
-    const gr_dims wrong[] = {gr_shape(5), gr_shape(), gr_shape(-1, -1), gr_shape(-2, 6), gr_shape(5, -1),
-                             gr_shape(0, -1), gr_shape(INT64_MAX, INT64_MAX)};
+    const gr_dims wrong[] = {gr_shape(5),
+                             gr_shape(),
+                             gr_shape(-1, -1),
+                             gr_shape(-2, 6),
+                             gr_shape(5, -1),
+                             gr_shape(0, -1),
+                             gr_shape(INT64_MAX, INT64_MAX)};
     for (int i = 0; i < COUNT_OF(wrong); i++) {
         char message[256];
-        snprintf(message, sizeof message, "reshape: shape [2,6] does not fit %s", gr_dims_text(&wrong[i]).text);
+        snprintf(message, sizeof message, "reshape: shape [2,6] does not fit %s",
+                 gr_dims_text(&wrong[i]).text);
         cr_expect(gr_failed(gr_reshape(x, wrong[i])));
         expect_error(ctx, GR_ERROR_SHAPE, message);
     }
@@ -78,10 +86,12 @@ Test(shape, permute_and_transpose)
     cr_expect_eq(gr_permute(point, gr_axes())->ndim, 0);
     expect_fine(ctx);
 
-    const gr_dims wrong[] = {gr_axes(0, 1), gr_axes(0, 1, 1), gr_axes(0, 1, 3), gr_axes(0, 1, -4), gr_axes(0, 1, 2, 3)};
+    const gr_dims wrong[] = {gr_axes(0, 1), gr_axes(0, 1, 1), gr_axes(0, 1, 3), gr_axes(0, 1, -4),
+                             gr_axes(0, 1, 2, 3)};
     for (int i = 0; i < COUNT_OF(wrong); i++) {
         char message[256];
-        snprintf(message, sizeof message, "permute: %s is no permutation of the axes of shape [2,3,4]",
+        snprintf(message, sizeof message,
+                 "permute: %s is no permutation of the axes of shape [2,3,4]",
                  gr_dims_text(&wrong[i]).text);
         cr_expect(gr_failed(gr_permute(x, wrong[i])));
         expect_error(ctx, GR_ERROR_SHAPE, message);
@@ -160,11 +170,12 @@ Test(shape, contiguous)
         cr_expect(same_bits(copy, turned));
         cr_expect_eq(gr_get(copy, gr_index(5, 60)), gr_get(x, gr_index(60, 5)));
     }
-    expect_shape(gr_contiguous(gr_transpose(gr_zeros(ctx, GR_F32, gr_shape(0, 3)))), gr_shape(3, 0));
+    expect_shape(gr_contiguous(gr_transpose(gr_zeros(ctx, GR_F32, gr_shape(0, 3)))),
+                 gr_shape(3, 0));
     expect_fine(ctx);
 }
 
-/* ---- Gradients ------------------------------------------------------------------------------------- */
+/* ---- Gradients ------------------------------------------------------------------------------- */
 
 static gr_tensor *f_reshape(gr_tensors in, void *data)
 {
@@ -211,13 +222,16 @@ static gr_tensor *f_cast(gr_tensors in, void *data)
 
 Test(shape, gradients)
 {
-    gr_function *const functions[] = {f_reshape, f_permute, f_transpose, f_slice, f_slice_of_transposed,
-                                      f_expand,  f_contiguous, f_cast};
+    gr_function *const functions[] = {
+        f_reshape, f_permute,    f_transpose, f_slice, f_slice_of_transposed,
+        f_expand,  f_contiguous, f_cast};
     for (int i = 0; i < COUNT_OF(functions); i++) {
         gr_gradcheck_report report;
         gr_tensor *x = sample(ctx, GR_F64, gr_shape(2, 3, 4), -2, 2);
-        cr_expect_eq(gr_gradcheck(functions[i], NULL, gr_list(x), .order = 2, .rtol = 1e-8, .report = &report),
-                     GR_OK, "%d: reason %d, %d of %d", i, report.reason, (int)report.bad, (int)report.checked);
+        cr_expect_eq(gr_gradcheck(functions[i], NULL, gr_list(x), .order = 2, .rtol = 1e-8,
+                                  .report = &report),
+                     GR_OK, "%d: reason %d, %d of %d", i, report.reason, (int)report.bad,
+                     (int)report.checked);
         cr_expect_eq(report.unsure, 0);
     }
     expect_fine(ctx);
@@ -241,7 +255,7 @@ Test(shape, gradient_of_a_cast_has_the_dtype_of_its_operand)
     cr_expect_eq(gr_cast(x, GR_F32), x);
 }
 
-/* ---- Casts --------------------------------------------------------------------------------------------- */
+/* ---- Casts ----------------------------------------------------------------------------------- */
 
 /* Every dtype to every other: against one element at a time, in long double. */
 static long double element(gr_dtype dtype, const char *at)
@@ -252,19 +266,26 @@ static long double element(gr_dtype dtype, const char *at)
     double d;
     uint16_t h;
     switch (dtype) {
-    case GR_F32: return memcpy(&f, at, 4), (long double)f;
-    case GR_F64: return memcpy(&d, at, 8), (long double)d;
-    case GR_I32: return memcpy(&i32, at, 4), (long double)i32;
-    case GR_I64: return memcpy(&i64, at, 8), (long double)i64;
-    case GR_U8: return (unsigned char)*at;
-    case GR_BOOL: return *at != 0;
-    default: break;
+    case GR_F32:
+        return memcpy(&f, at, 4), (long double)f;
+    case GR_F64:
+        return memcpy(&d, at, 8), (long double)d;
+    case GR_I32:
+        return memcpy(&i32, at, 4), (long double)i32;
+    case GR_I64:
+        return memcpy(&i64, at, 8), (long double)i64;
+    case GR_U8:
+        return (unsigned char)*at;
+    case GR_BOOL:
+        return *at != 0;
+    default:
+        break;
     }
     memcpy(&h, at, 2);
     const int digits = dtype == GR_F16 ? 10 : 7, bias = dtype == GR_F16 ? 15 : 127;
     const int exponent = (h & 0x7fff) >> digits, fraction = h & ((1 << digits) - 1);
-    long double value = ldexpl(fraction + (exponent ? 1 << digits : 0),
-                               (exponent ? exponent : 1) - bias - digits);
+    long double value =
+        ldexpl(fraction + (exponent ? 1 << digits : 0), (exponent ? exponent : 1) - bias - digits);
     if (exponent == 2 * bias + 1)
         value = fraction ? (long double)NAN : (long double)INFINITY;
     return h & 0x8000 ? -value : value;
@@ -290,14 +311,22 @@ static long double clamped(long double x, long double low, long double high)
 static long double converted(long double x, gr_dtype to)
 {
     switch (to) {
-    case GR_F32: return rounded(x, 24, -149, 128);
-    case GR_F64: return rounded(x, 53, -1074, 1024);
-    case GR_F16: return rounded(x, 11, -24, 16);
-    case GR_BF16: return rounded(x, 8, -133, 128);
-    case GR_I32: return clamped(x, INT32_MIN, INT32_MAX);
-    case GR_I64: return clamped(x, -0x1p63L, 0x1p63L - 1);
-    case GR_U8: return clamped(x, 0, 255);
-    default: return x != 0;
+    case GR_F32:
+        return rounded(x, 24, -149, 128);
+    case GR_F64:
+        return rounded(x, 53, -1074, 1024);
+    case GR_F16:
+        return rounded(x, 11, -24, 16);
+    case GR_BF16:
+        return rounded(x, 8, -133, 128);
+    case GR_I32:
+        return clamped(x, INT32_MIN, INT32_MAX);
+    case GR_I64:
+        return clamped(x, -0x1p63L, 0x1p63L - 1);
+    case GR_U8:
+        return clamped(x, 0, 255);
+    default:
+        return x != 0;
     }
 }
 
@@ -317,15 +346,61 @@ static gr_tensor *specimens(gr_dtype from)
     }
     if (!gr_dtype_is_float(from))
         return x;
-    /* Halfway between neighbours of the narrower ones, and a little beside; ends of the integers. */
-    static const double special[] = {0.5, 1.5, -0.5, -0.9, 255, 255.9, 256, -1, 2147483647.0, 2147483648.0,
-                                     -2147483648.5, -2147483649.0, 0x1p63, -0x1p63, 0x1.8p63, 1e30, 65504, 65519,
-                                     65519.999, 65520, 65536, 1 + 0x1p-11, 1 + 0x3p-11, 1 + 0x1p-11 + 0x1p-50,
-                                     1 + 0x1p-11 - 0x1p-50, 1 + 0x1p-8, 1 + 0x3p-8, 1 + 0x1p-8 + 0x1p-40,
-                                     1 + 0x1p-24, 1 + 0x3p-24, 1 + 0x1p-24 + 0x1p-52, 0x1p-24, 0x1p-25,
-                                     0x1.8p-25, 0x1.000001p-25, 0x3p-26, 0x1p-133, 0x1p-134, 0x1.8p-134, 0x1p-149,
-                                     0x1p-150, 0x1.000001p-150, FLT_MAX, 0x1.ffffffp127, 0x1.fffffefffffffp127,
-                                     0x1.fep127, 0x1.ff7fffp127, 0x1.ff8p127, DBL_MAX, INFINITY, -INFINITY, NAN, -0.0};
+    /* Halfway between neighbours of the narrower ones, and a little beside; ends of the integers.
+     */
+    static const double special[] = {0.5,
+                                     1.5,
+                                     -0.5,
+                                     -0.9,
+                                     255,
+                                     255.9,
+                                     256,
+                                     -1,
+                                     2147483647.0,
+                                     2147483648.0,
+                                     -2147483648.5,
+                                     -2147483649.0,
+                                     0x1p63,
+                                     -0x1p63,
+                                     0x1.8p63,
+                                     1e30,
+                                     65504,
+                                     65519,
+                                     65519.999,
+                                     65520,
+                                     65536,
+                                     1 + 0x1p-11,
+                                     1 + 0x3p-11,
+                                     1 + 0x1p-11 + 0x1p-50,
+                                     1 + 0x1p-11 - 0x1p-50,
+                                     1 + 0x1p-8,
+                                     1 + 0x3p-8,
+                                     1 + 0x1p-8 + 0x1p-40,
+                                     1 + 0x1p-24,
+                                     1 + 0x3p-24,
+                                     1 + 0x1p-24 + 0x1p-52,
+                                     0x1p-24,
+                                     0x1p-25,
+                                     0x1.8p-25,
+                                     0x1.000001p-25,
+                                     0x3p-26,
+                                     0x1p-133,
+                                     0x1p-134,
+                                     0x1.8p-134,
+                                     0x1p-149,
+                                     0x1p-150,
+                                     0x1.000001p-150,
+                                     FLT_MAX,
+                                     0x1.ffffffp127,
+                                     0x1.fffffefffffffp127,
+                                     0x1.fep127,
+                                     0x1.ff7fffp127,
+                                     0x1.ff8p127,
+                                     DBL_MAX,
+                                     INFINITY,
+                                     -INFINITY,
+                                     NAN,
+                                     -0.0};
     for (int i = 0; i < COUNT_OF(special); i++)
         gr_convert(GR_F64, &special[i], from, x->data + i * size, 1);
     return x;
@@ -337,12 +412,14 @@ static void expect_cast(gr_tensor *x, gr_dtype to)
     cr_expect_eq(gr_dtype_of(y), to);
     for (int64_t i = 0; i < gr_numel(x); i++) {
         const long double in = element(x->dtype, x->data + i * gr_dtype_size(x->dtype));
-        const long double want = converted(in, to), got = element(to, y->data + i * gr_dtype_size(to));
+        const long double want = converted(in, to),
+                          got = element(to, y->data + i * gr_dtype_size(to));
         cr_assert((got == want && signbit(got) == signbit(want)) || (isnan(got) && isnan(want)),
-                  "%s %La to %s is %La, not %La", gr_dtype_name(x->dtype), in, gr_dtype_name(to), got, want);
+                  "%s %La to %s is %La, not %La", gr_dtype_name(x->dtype), in, gr_dtype_name(to),
+                  got, want);
     }
-    cr_expect(same_bits(z, gr_slice(y, 0, 0, gr_numel(y), 7)), "%s to %s, strided", gr_dtype_name(x->dtype),
-              gr_dtype_name(to));
+    cr_expect(same_bits(z, gr_slice(y, 0, 0, gr_numel(y), 7)), "%s to %s, strided",
+              gr_dtype_name(x->dtype), gr_dtype_name(to));
 }
 
 Test(cast, all_pairs, .init = begin, .fini = end)
@@ -361,7 +438,8 @@ Test(cast, long_integers_are_rounded_once, .init = begin, .fini = end)
     int64_t values[2048];
     for (int i = 0; i < COUNT_OF(values); i++) {
         const int64_t base = (int64_t)1 << (40 + i % 23), near = (int64_t)1 << (40 + i % 23 - 24);
-        values[i] = base + near * (1 + (int64_t)(draw_bits() % 64) * 2) + (int64_t)(draw_bits() % 3) - 1;
+        values[i] =
+            base + near * (1 + (int64_t)(draw_bits() % 64) * 2) + (int64_t)(draw_bits() % 3) - 1;
         values[i] = i % 2 ? -values[i] : values[i];
     }
     values[0] = INT64_MAX;
@@ -382,7 +460,7 @@ Test(cast, errors, .init = begin, .fini = end)
     expect_error(ctx, GR_ERROR_DTYPE, "cast: unknown dtype 99");
 }
 
-/* ---- Dead and missing operands, memory ---------------------------------------------------------------- */
+/* ---- Dead and missing operands, memory ------------------------------------------------------- */
 
 typedef gr_tensor *one_operand(gr_tensor *x);
 static gr_tensor *do_reshape(gr_tensor *x) { return gr_reshape(x, gr_shape(3, 2)); }
@@ -393,8 +471,9 @@ static gr_tensor *do_cast(gr_tensor *x) { return gr_cast(x, GR_F64); }
 static const struct {
     const char *name;
     one_operand *call;
-} views[] = {{"reshape", do_reshape}, {"permute", do_permute},       {"transpose", gr_transpose}, {"slice", do_slice},
-             {"expand", do_expand},   {"contiguous", gr_contiguous}, {"cast", do_cast}};
+} views[] = {{"reshape", do_reshape}, {"permute", do_permute}, {"transpose", gr_transpose},
+             {"slice", do_slice},     {"expand", do_expand},   {"contiguous", gr_contiguous},
+             {"cast", do_cast}};
 
 Test(shape, dead_and_missing_operands)
 {
@@ -403,10 +482,12 @@ Test(shape, dead_and_missing_operands)
     cr_expect_eq(gr_scope_end(ctx), GR_OK);
     for (int i = 0; i < COUNT_OF(views); i++) {
         char message[128];
-        snprintf(message, sizeof message, "%s: operand 0 belongs to a scope that has ended", views[i].name);
+        snprintf(message, sizeof message, "%s: operand 0 belongs to a scope that has ended",
+                 views[i].name);
         cr_expect(gr_failed(views[i].call(dead)));
         expect_error(ctx, GR_ERROR_SCOPE, message);
-        cr_expect_eq(gr_error(gr_context_of(views[i].call(NULL))), GR_ERROR_NULL, "%s", views[i].name);
+        cr_expect_eq(gr_error(gr_context_of(views[i].call(NULL))), GR_ERROR_NULL, "%s",
+                     views[i].name);
         cr_expect_eq(views[i].call(&ctx->failed), &ctx->failed);
     }
 }

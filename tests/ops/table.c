@@ -6,23 +6,23 @@
 
 /* Not in ops.def: the file of tests that has them. */
 static const char *const elsewhere[] = {
-    "pow",                                                                          /* unary.c */
-    "where",                                                                        /* compare.c */
-    "sum_with", "mean_with", "sum_to",                                              /* reduce.c */
-    "softmax", "log_softmax",                                                       /* softmax.c */
-    "matmul",                                                                       /* matmul.c */
-    "reshape", "transpose", "permute", "slice", "expand", "contiguous", "cast",     /* shape.c */
+    "pow",                               /* unary.c */
+    "where",                             /* compare.c */
+    "sum_with", "mean_with",   "sum_to", /* reduce.c */
+    "softmax",  "log_softmax",           /* tests of the losses */
+    "matmul",                            /* matmul.c */
+    "reshape",  "transpose",   "permute", "slice", "expand", "contiguous", "cast", /* shape.c */
 };
 
 static bool has_tests(const char *name)
 {
     bool found = false;
     EACH_ROW(row, unary_rows)
-        found = found || strcmp(name, row->name) == 0;
+    found = found || strcmp(name, row->name) == 0;
     EACH_ROW(row, binary_rows)
-        found = found || strcmp(name, row->name) == 0;
+    found = found || strcmp(name, row->name) == 0;
     EACH_ROW(row, compare_rows)
-        found = found || strcmp(name, row->name) == 0;
+    found = found || strcmp(name, row->name) == 0;
     for (int i = 0; i < COUNT_OF(elsewhere); i++)
         found = found || strcmp(name, elsewhere[i]) == 0;
     return found;

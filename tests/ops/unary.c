@@ -1,5 +1,5 @@
-/* unary.c - tests of ops/unary.c: each row of ops.def against its formula, and what is special about
- * single ops.
+/* unary.c - tests of ops/unary.c: each row of ops.def against its formula, and what is special
+ * about single ops.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -34,7 +34,7 @@ static gr_tensor *inside(gr_context *of, const unary_row *row, gr_dtype dtype, g
     return x;
 }
 
-/* ---- Values -------------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 static void expect_reference(const unary_row *row, gr_tensor *x)
 {
@@ -58,7 +58,8 @@ Test(unary, values)
             expect_reference(row, edges(ctx, dtype));
             expect_reference(row, any_bits(ctx, dtype, 20001));
             expect_reference(row, sample(ctx, dtype, gr_shape(10007), row->low, row->high));
-            expect_reference(row, sample(ctx, dtype, gr_shape(5003), row->low / 64, row->high / 64));
+            expect_reference(row,
+                             sample(ctx, dtype, gr_shape(5003), row->low / 64, row->high / 64));
         }
     }
     expect_fine(ctx);
@@ -74,8 +75,8 @@ Test(unary, narrow_values)
         gr_tensor *x = gr_from_data(ctx, dtype, gr_shape(COUNT_OF(all)), all);
         gr_tensor *wide = gr_cast(x, GR_F32);
         EACH_ROW(row, unary_rows)
-            cr_expect(same_bits(row->call(x), gr_cast(row->call(wide), dtype)), "%s %s", row->name,
-                      gr_dtype_name(dtype));
+        cr_expect(same_bits(row->call(x), gr_cast(row->call(wide), dtype)), "%s %s", row->name,
+                  gr_dtype_name(dtype));
     }
     expect_fine(ctx);
 }
@@ -103,7 +104,8 @@ Test(unary, empty_and_0d)
         const double x = row->kind == FLAT ? 3 : row->low + 0.75 * (row->high - row->low);
         gr_tensor *y = row->call(gr_full(ctx, GR_F64, gr_shape(), x));
         expect_shape(y, gr_shape());
-        cr_expect_leq(ulps(GR_F64, gr_item(y), row->reference(x)), allowed(row->name), "%s", row->name);
+        cr_expect_leq(ulps(GR_F64, gr_item(y), row->reference(x)), allowed(row->name), "%s",
+                      row->name);
         gr_tensor *alone = row->call(gr_scalar(ctx, x));
         cr_expect_eq(gr_dtype_of(alone), GR_F64, "%s", row->name);
         cr_expect_eq(gr_item(alone), gr_item(y), "%s", row->name);
@@ -111,14 +113,16 @@ Test(unary, empty_and_0d)
     expect_fine(ctx);
 }
 
-/* ---- Strides --------------------------------------------------------------------------------------- */
+/* ---- Strides --------------------------------------------------------------------------------- */
 
-/* The same elements, lying otherwise: as a transposed tensor, and as every third of a larger one. */
+/* The same elements, lying otherwise: as a transposed tensor, and as every third of a larger one.
+ */
 static gr_tensor *transposed(gr_tensor *x) { return gr_transpose(gr_contiguous(gr_transpose(x))); }
 static gr_tensor *sparse(gr_tensor *x)
 {
     const int64_t rows = gr_size(x, 0), columns = gr_size(x, 1);
-    gr_tensor *spread = gr_expand(gr_reshape(x, gr_shape(rows, columns, 1)), gr_shape(rows, columns, 3));
+    gr_tensor *spread =
+        gr_expand(gr_reshape(x, gr_shape(rows, columns, 1)), gr_shape(rows, columns, 3));
     return gr_slice(gr_reshape(spread, gr_shape(rows, 3 * columns)), 1, 1, 3 * columns, 3);
 }
 
@@ -155,7 +159,7 @@ Test(unary, strided_gradients)
     expect_fine(ctx);
 }
 
-/* ---- Gradients ------------------------------------------------------------------------------------- */
+/* ---- Gradients ------------------------------------------------------------------------------- */
 
 static gr_tensor *apply_row(gr_tensors in, void *data)
 {
@@ -170,8 +174,9 @@ Test(unary, gradients)
             continue;
         gr_gradcheck_report report;
         gr_tensor *x = inside(ctx, row, GR_F64, gr_shape(3, 5));
-        const gr_status status = gr_gradcheck(apply_row, (void *)(uintptr_t)row, gr_list(x), .order = 2,
-                                              .rtol = 1e-8, .atol = 1e-10, .report = &report);
+        const gr_status status =
+            gr_gradcheck(apply_row, (void *)(uintptr_t)row, gr_list(x), .order = 2, .rtol = 1e-8,
+                         .atol = 1e-10, .report = &report);
         cr_expect_eq(status, GR_OK, "%s: reason %d, %d of %d are wrong", row->name, report.reason,
                      (int)report.bad, (int)report.checked);
         cr_expect_eq(report.checked, 2 * 15 * 15, "%s: %d checked", row->name, (int)report.checked);
@@ -203,8 +208,7 @@ Test(unary, wrong_gradients_are_caught)
             planted p = {row, factors[i]};
             gr_gradcheck_report report;
             gr_tensor *x = inside(ctx, row, GR_F64, gr_shape(4));
-            const gr_status status =
-                gr_gradcheck(apply_planted, &p, gr_list(x), .report = &report);
+            const gr_status status = gr_gradcheck(apply_planted, &p, gr_list(x), .report = &report);
             cr_expect_eq(status, GR_ERROR_GRADIENT, "%s times %g", row->name, factors[i]);
             cr_expect_eq(report.reason, GR_CHECK_WRONG, "%s times %g", row->name, factors[i]);
         }
@@ -238,14 +242,15 @@ Test(unary, narrow_gradients)
         double *narrow = values_of(gr_grad(sum_of(row->call(x)), x));
         double *right = values_of(gr_grad(sum_of(row->call(wide)), wide));
         for (int i = 0; i < 4001; i++)
-            cr_assert_leq(fabs(narrow[i] - right[i]), 8 * 0x1p-24 * fabs(right[i]), "%s", row->name);
+            cr_assert_leq(fabs(narrow[i] - right[i]), 8 * 0x1p-24 * fabs(right[i]), "%s",
+                          row->name);
         free(narrow);
         free(right);
     }
     expect_fine(ctx);
 }
 
-/* ---- The same bits whatever runs it ---------------------------------------------------------------- */
+/* ---- The same bits whatever runs it ---------------------------------------------------------- */
 
 /* The first row has work for seven threads, the others for two: the driver is the same. */
 enum { COUNT = 230003, FEWER = 66003 };
@@ -301,7 +306,7 @@ Test(unary, same_bits)
     cr_expect(bits.known);
 }
 
-/* ---- Errors ------------------------------------------------------------------------------------------ */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 Test(unary, errors)
 {
@@ -324,7 +329,8 @@ Test(unary, errors)
         cr_expect_eq(gr_scope_begin(ctx), GR_OK);
         gr_tensor *dead = gr_ones(ctx, GR_F32, gr_shape(2));
         cr_expect_eq(gr_scope_end(ctx), GR_OK);
-        snprintf(message, sizeof message, "%s: operand 0 belongs to a scope that has ended", row->name);
+        snprintf(message, sizeof message, "%s: operand 0 belongs to a scope that has ended",
+                 row->name);
         cr_expect(gr_failed(row->call(dead)));
         expect_error(ctx, GR_ERROR_SCOPE, message);
 
@@ -356,10 +362,10 @@ static uint64_t one_op(gr_context *of, const void *data)
 Test(unary, memory)
 {
     EACH_ROW(row, unary_rows)
-        expect_survives(row->name, one_op, row);
+    expect_survives(row->name, one_op, row);
 }
 
-/* ---- Single ops ----------------------------------------------------------------------------------------- */
+/* ---- Single ops ------------------------------------------------------------------------------ */
 
 static gr_tensor *list(gr_dtype dtype, int64_t count, const double *values)
 {
@@ -402,9 +408,9 @@ Test(unary, relu_keeps_an_infinite_gradient_out)
     EXPECT_VALUES(g, 0, INFINITY);
 }
 
-/* ---- pow -------------------------------------------------------------------------------------------------- */
+/* ---- pow ------------------------------------------------------------------------------------- */
 
-static const double exponents[] = {0,  1,   2,   3,    -1,   0.5,  -0.5, 4,        -2,
+static const double exponents[] = {0,  1,   2,   3,   -1,   0.5,  -0.5, 4,         -2,
                                    -3, 1.5, 2.5, 0.1, -0.7, 10.0, 1e-3, 1.0 / 3.0, 7};
 
 Test(unary, pow_values)
@@ -420,10 +426,11 @@ Test(unary, pow_values)
                 if (in[j] == -INFINITY && e != rint(e))
                     continue; /* C has the infinity, the header NaN */
                 /* Here NaN to the power of 0 is NaN: an operand's NaN stays. */
-                const long double want = isnan(in[j]) ? (long double)NAN : powl(in[j], (long double)e);
+                const long double want =
+                    isnan(in[j]) ? (long double)NAN : powl(in[j], (long double)e);
                 const double off = ulps(dtype, out[j], want);
-                cr_assert_leq(off, 2, "%s pow(%a, %g) is %a, off by %g", gr_dtype_name(dtype), in[j], e,
-                              out[j], off);
+                cr_assert_leq(off, 2, "%s pow(%a, %g) is %a, off by %g", gr_dtype_name(dtype),
+                              in[j], e, out[j], off);
             }
             free(in);
             free(out);
@@ -437,7 +444,8 @@ Test(unary, pow_narrow)
     for (int dtype = GR_F16; dtype <= GR_BF16; dtype++) {
         gr_tensor *x = sample(ctx, dtype, gr_shape(3001), 0, 9), *wide = gr_cast(x, GR_F32);
         for (int i = 0; i < COUNT_OF(exponents); i++)
-            cr_expect(same_bits(gr_pow(x, exponents[i]), gr_cast(gr_pow(wide, exponents[i]), dtype)));
+            cr_expect(
+                same_bits(gr_pow(x, exponents[i]), gr_cast(gr_pow(wide, exponents[i]), dtype)));
     }
 }
 
@@ -495,7 +503,8 @@ static void compare_pow(gr_context *other, const char *label, void *data)
     reseed(13);
     for (int i = 0; i < 2 * COUNT_OF(exponents); i++) {
         cr_assert_eq(gr_scope_begin(other), GR_OK);
-        gr_tensor *x[] = {any_bits(other, GR_F32, i < 2 ? FEWER : 5003), any_bits(other, GR_F64, 5003)};
+        gr_tensor *x[] = {any_bits(other, GR_F32, i < 2 ? FEWER : 5003),
+                          any_bits(other, GR_F64, 5003)};
         hash = hash * 31 + hash_of(gr_pow(x[i % 2], exponents[i / 2]));
         cr_expect_eq(gr_scope_end(other), GR_OK);
     }
