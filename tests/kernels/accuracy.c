@@ -548,3 +548,42 @@ Test(accuracy, bce_of_doubles_keeps_its_bounds)
         for (int logit = 0; logit < 2; logit++)
             check_bce(GR_K64, logit, &bce_bounds[i].options, bce_bounds[i].most);
 }
+
+/* x and y, and the loss, dx and dy where the formula has to be clamped or has a limit. */
+typedef struct bce_end {
+    bool logit;
+    double x, y, right[3];
+} bce_end;
+
+static const bce_end bce_ends[] = {
+    {false, 0, 0, {0, 0, 100}},         {false, 0, 1, {100, -1e12, 100}},
+    {false, 1, 0, {100, 1e12, -100}},   {false, 1, 1, {0, 0, -100}},
+    {false, 0, 0.5, {50, -5e11, 100}},  {false, 0x1p-149, 1, {100, -1e12, 100}},
+    {true, INF, 0, {INF, 1, -INF}},     {true, INF, 1, {0, 0, -INF}},
+    {true, INF, 0.5, {INF, 0.5, -INF}}, {true, -INF, 1, {INF, -1, INF}},
+    {true, -INF, 0, {0, 0, INF}},       {true, -INF, 0.5, {INF, -0.5, INF}},
+    {true, NAN, 1, {NAN, NAN, NAN}},    {true, 1e4, 0, {1e4, 1, -1e4}},
+    {true, -1e4, 1, {1e4, -1, 1e4}},
+};
+
+Test(accuracy, bce_at_its_ends)
+{
+    const gr_bce_kernel_args plain = {0};
+    for (int i = 0; i < COUNT_OF(bce_ends); i++)
+        EACH_TYPE(ktype) {
+            const bce_end *end = &bce_ends[i];
+            double x[1], y[1], got[3][1];
+            const void *in[5] = {x, y};
+            void *out[5] = {got[0], got[1], got[2]};
+            put(ktype, x, 0, end->x), put(ktype, y, 0, end->y);
+            kernels->map[end->logit ? GR_KERNEL_BCE_WITH_LOGITS : GR_KERNEL_BCE][ktype](1, out, in,
+                                                                                        &plain);
+            for (int k = 0; k < 3; k++) {
+                const double value = get(ktype, got[k], 0), want = end->right[k];
+                const bool right =
+                    isnan(want) ? isnan(value) : value == (double)(float)want || value == want;
+                cr_expect(right, "f%d, x %g, y %g: output %d is %g, not %g", 32 << ktype, end->x,
+                          end->y, k, value, want);
+            }
+        }
+}

@@ -72,19 +72,24 @@ typedef struct product {
     void *right;
 } product;
 
-static double chain(const product *p, int64_t i, int64_t j)
+static double chain_f64(const product *p, int64_t i, int64_t j)
 {
-    double wide = 0;
-    float narrow = 0;
-    for (int64_t k = 0; k < p->k; k++) {
-        const double a = get(p->ktype, p->a.first, i * p->a.row + k * p->a.column);
-        const double b = get(p->ktype, p->b.first, k * p->b.row + j * p->b.column);
-        if (p->ktype == GR_K32)
-            narrow = fmaf((float)a, (float)b, narrow);
-        else
-            wide = fma(a, b, wide);
-    }
-    return p->ktype == GR_K32 ? (double)narrow : wide;
+    const double *a = (const double *)p->a.first + i * p->a.row;
+    const double *b = (const double *)p->b.first + j * p->b.column;
+    double sum = 0;
+    for (int64_t k = 0; k < p->k; k++)
+        sum = fma(a[k * p->a.column], b[k * p->b.row], sum);
+    return sum;
+}
+
+static float chain_f32(const product *p, int64_t i, int64_t j)
+{
+    const float *a = (const float *)p->a.first + i * p->a.row;
+    const float *b = (const float *)p->b.first + j * p->b.column;
+    float sum = 0;
+    for (int64_t k = 0; k < p->k; k++)
+        sum = fmaf(a[k * p->a.column], b[k * p->b.row], sum);
+    return sum;
 }
 
 static product new_product(int ktype, int64_t m, int64_t n, int64_t k, layout a, layout b)
@@ -98,7 +103,8 @@ static product new_product(int ktype, int64_t m, int64_t n, int64_t k, layout a,
     p.right = malloc((size_t)(m * n * size_of(ktype)) + 1);
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++)
-            put(ktype, p.right, i * n + j, chain(&p, i, j));
+            put(ktype, p.right, i * n + j,
+                ktype == GR_K32 ? (double)chain_f32(&p, i, j) : chain_f64(&p, i, j));
     return p;
 }
 
@@ -119,14 +125,19 @@ typedef struct scratch {
 
 enum { ALIGNMENT = 64 };
 
+/* The memory is the test's, for one scratch at a time, and grows with what is asked for. */
 static scratch new_scratch(const gr_kernels *table, int ktype)
 {
-    scratch s = {.size = table->gemm_scratch[ktype]};
-    const int64_t whole = (s.size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + 2 * ALIGNMENT;
-    s.memory = aligned_alloc(ALIGNMENT, (size_t)whole);
-    memset(s.memory, GUARD_BYTE, (size_t)whole);
-    memset(s.memory + ALIGNMENT, 0xff, (size_t)s.size);
-    return s;
+    static scratch room;
+    const int64_t size = table->gemm_scratch[ktype];
+    const int64_t whole = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + 2 * ALIGNMENT;
+    if (room.size < whole) {
+        free(room.memory);
+        room = (scratch){whole, aligned_alloc(ALIGNMENT, (size_t)whole)};
+    }
+    memset(room.memory, GUARD_BYTE, (size_t)whole);
+    memset(room.memory + ALIGNMENT, 0xff, (size_t)size);
+    return (scratch){size, room.memory};
 }
 
 static bool scratch_holds(const scratch *s)
@@ -142,27 +153,31 @@ typedef struct part {
     int64_t row, row_end, column, column_end;
 } part;
 
-static bool untouched(const void *c, int64_t size, int64_t i)
+/* The elements from..to of a row that no one was to write. */
+static bool untouched(const char *row, int64_t from, int64_t to, int64_t size)
 {
-    for (int64_t byte = 0; byte < size; byte++)
-        if (((const char *)c)[i * size + byte] != GUARD_BYTE)
+    for (int64_t i = from * size; i < to * size; i++)
+        if (row[i] != GUARD_BYTE)
             return false;
     return true;
 }
 
 /* c, whose rows are c_row elements apart, holds the part's elements and nothing else. */
-static bool holds_part(const product *p, part of, const void *c, int64_t c_row)
+static bool holds_part(const product *p, part of, const char *c, int64_t c_row)
 {
-    const int64_t size = size_of(p->ktype);
-    for (int64_t i = 0; i < p->m; i++)
-        for (int64_t j = 0; j < c_row; j++) {
-            const bool inside =
-                i >= of.row && i < of.row_end && j >= of.column && j < of.column_end;
-            const char *got = (const char *)c + (i * c_row + j) * size;
-            const char *right = (const char *)p->right + (i * p->n + j) * size;
-            if (inside ? memcmp(got, right, (size_t)size) != 0 : !untouched(c, size, i * c_row + j))
+    const int64_t size = size_of(p->ktype), length = (of.column_end - of.column) * size;
+    for (int64_t i = 0; i < p->m; i++) {
+        const char *row = c + i * c_row * size;
+        const char *right = (const char *)p->right + (i * p->n + of.column) * size;
+        if (i < of.row || i >= of.row_end) {
+            if (!untouched(row, 0, c_row, size))
                 return false;
+        } else if (memcmp(row + of.column * size, right, (size_t)length) != 0 ||
+                   !untouched(row, 0, of.column, size) ||
+                   !untouched(row, of.column_end, c_row, size)) {
+            return false;
         }
+    }
     return true;
 }
 
@@ -192,7 +207,6 @@ static void multiply(const product *p, const gr_kernels *table, part of, int64_t
                        (int)p->a.column, (int)p->b.row, (int)p->b.column, (int)of.row,
                        (int)of.row_end, (int)of.column, (int)of.column_end,
                        scratch_holds(&s) ? "" : ": writes beyond its scratch");
-    free(s.memory);
     free(c);
 }
 
