@@ -89,7 +89,9 @@ GR_API void gr_error_clear(gr_context *ctx);
 
 /* Called once for a context's first error, when its place is known: in the failing call itself
    where it is called by its macro, otherwise in the next call that returns a status. It may print,
-   longjmp or exit; if it returns, the failing call returns too. With status GR_OK it is called for a
+   longjmp or exit: the failing call has closed by then what it opened, and gr_backward, gr_grad,
+   gr_hessian and gr_gradcheck call it only at their end. If it returns, the failing call returns
+   too. With status GR_OK it is called for a
    note, such as that an argument is deprecated: nothing has failed. */
 typedef void gr_error_handler(gr_context *ctx, gr_status status, const char *message, void *data);
 
@@ -211,7 +213,8 @@ GR_API gr_tensor *gr_full(gr_context *ctx, gr_dtype dtype, gr_dims shape, double
    there are none. Fails with NULL. */
 GR_API gr_tensor *gr_from_data(gr_context *ctx, gr_dtype dtype, gr_dims shape, const void *data);
 
-/* A 0-d constant that takes the dtype of the tensor it meets in an op (alone it is f64). */
+/* A 0-d constant that takes the dtype of the tensor it meets in an op (alone it is f64). Beside f16
+   and bf16 it is rounded to f32, in which the op computes. */
 GR_API gr_tensor *gr_scalar(gr_context *ctx, double value);
 
 /* A 0-d constant of x's dtype and context. */
@@ -232,7 +235,8 @@ GR_API gr_tensor *gr_arange(gr_context *ctx, gr_dtype dtype, int64_t count);
 GR_API gr_tensor *gr_rand(gr_context *ctx, gr_dtype dtype, gr_dims shape);
 GR_API gr_tensor *gr_randn(gr_context *ctx, gr_dtype dtype, gr_dims shape);
 
-/* 0 ... count-1 in random order, each order as likely as any other: i64 [count]. */
+/* 0 ... count-1 in random order, each order as likely as any other: i64 [count]. Fails as gr_arange
+   does. */
 GR_API gr_tensor *gr_permutation(gr_context *ctx, int64_t count);
 
 /* ---- Looking at tensors --------------------------------------------------------------------- */
@@ -261,7 +265,7 @@ GR_API double gr_get(gr_tensor *x, gr_dims index);
 GR_API GR_CHECKED gr_status gr_read(gr_tensor *x, gr_dtype dtype, int64_t count, void *data);
 
 /* Copies `count` elements of `dtype` in row-major order into x, a leaf. Fails with SHAPE unless it
-   is gr_numel(x), and with GRADIENT for the result of a recorded op. */
+   is gr_numel(x) and x is contiguous, and with GRADIENT for the result of a recorded op. */
 GR_API GR_CHECKED gr_status gr_write(gr_tensor *x, gr_dtype dtype, int64_t count, const void *data);
 
 /* ---- Gradients ------------------------------------------------------------------------------ */
@@ -277,7 +281,8 @@ GR_API gr_tensor *gr_variable(gr_tensor *x);
 /* The same elements, unseen by the tape: no gradient flows through it. */
 GR_API gr_tensor *gr_detach(gr_tensor *x);
 
-/* Between these nothing is recorded; brackets nest. */
+/* Between these nothing is recorded; brackets nest. The end of a scope ends the brackets that were
+   opened in it, and one that was opened outside cannot be ended inside. */
 GR_API void gr_no_grad_begin(gr_context *ctx);
 GR_API void gr_no_grad_end(gr_context *ctx);
 
@@ -295,15 +300,16 @@ GR_API gr_tensor *gr_gradient(gr_tensor *parameter);
 /* Forgets what gr_backward has summed up. gr_step does it too. */
 GR_API void gr_zero_grad(gr_tensors parameters);
 
-/* d y / d x, recorded, so that it can be differentiated again. y: one element; x: a parameter, a
-   variable or any recorded result that y depends on; zeros if y does not depend on it. Same shape
-   and dtype as x; the scope's. Fails with GRADIENT if y has not one element or x gets no gradient. */
+/* d y / d x, recorded (but within gr_no_grad_begin), so that it can be differentiated again. y: one
+   element; x: a parameter, a variable or any recorded result that y depends on; zeros if y does not
+   depend on it. Same shape and dtype as x; the scope's. Fails with GRADIENT if y has not one
+   element or x gets no gradient. */
 GR_API gr_tensor *gr_grad(gr_tensor *y, gr_tensor *x);
 
 /* For several inputs in one sweep: gradients[i] = sum over j of seed[j] d y[j] / d inputs[i].
    seed: y's shape and dtype, NULL for ones; record: whether the gradients can be differentiated
    again. gradients: inputs.count places, all filled on success, all the failed tensor otherwise.
-   The scope's. */
+   The scope's; where a derivative is 1 it may be the seed itself, for several inputs the same. */
 typedef struct gr_grad_args {
     gr_tensor *seed;
     bool record;
@@ -312,7 +318,8 @@ GR_API GR_CHECKED gr_status gr_grad_with(gr_tensor *y, gr_tensors inputs, gr_ten
                                          const gr_grad_args *args);
 
 /* The Hessian of f at x, d2 f / dx[i] dx[j]: [n, n] for x of n elements, x's dtype, the scope's.
-   f makes a tensor of one element of x with public ops. */
+   f makes a tensor of one element of x with public ops; it is recorded whatever brackets are
+   open. */
 typedef gr_tensor *gr_function(gr_tensors inputs, void *data);
 GR_API gr_tensor *gr_hessian(gr_function *f, void *data, gr_tensor *x);
 

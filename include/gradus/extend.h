@@ -64,7 +64,9 @@ struct gr_op {
     gr_status (*forward)(const gr_call *call);
 
     /* For an upstream gradient g of out's shape, sets dx[i] for each wanted i to a tensor of public
-       ops. It may be left larger than in[i] where in[i] was broadcast: the engine sums it down. */
+       ops; NULL stands for 0. It may be left larger than in[i] where in[i] was broadcast: the
+       engine sums it down. It must not call gr_grad, gr_grad_with or gr_backward. Without a rule
+       the sweep fails with GRADIENT, unless GR_OP_NO_GRAD. */
     void (*vjp)(const gr_node *node, gr_tensor *g, gr_tensor **dx);
 
     /* The same gradients, faster; used where the backward pass itself is not recorded. NULL: vjp. */

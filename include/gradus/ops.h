@@ -24,7 +24,8 @@ GR_API gr_tensor *gr_sub(gr_tensor *a, gr_tensor *b); /* a - b;  da = g, db = -g
 GR_API gr_tensor *gr_mul(gr_tensor *a, gr_tensor *b); /* a b;    da = g b, db = g a */
 GR_API gr_tensor *gr_div(gr_tensor *a, gr_tensor *b); /* a / b;  da = g / b, db = -g (a/b) / b */
 
-/* The larger or smaller of the two; the gradient goes to the one chosen, half to each where equal. */
+/* The larger or smaller of the two; the gradient goes to the one chosen, half to each where equal,
+   nowhere where one is NaN. */
 GR_API gr_tensor *gr_maximum(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_minimum(gr_tensor *a, gr_tensor *b);
 
@@ -48,7 +49,8 @@ GR_API gr_tensor *gr_softplus(gr_tensor *x); /* log(1+e^x), exact in both tails;
 
 /* ---- Comparisons and choice ------------------------------------------------------------------ */
 
-/* Elementwise, bool, no gradient; any dtype of which f64 holds the values (not i64 above 2^53).
+/* Elementwise, bool, no gradient; floats with floats, or integers and bool with their like, each as
+   f64 holds it (i64 above 2^53 rounded). gr_scalar fits all, rounded to f32 beside f32 and halves.
    A comparison with NaN is false, but for not_equal. */
 GR_API gr_tensor *gr_equal(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_not_equal(gr_tensor *a, gr_tensor *b);
@@ -105,7 +107,9 @@ GR_API gr_tensor *gr_matmul(gr_tensor *a, gr_tensor *b);
 
 /* ---- Shapes ------------------------------------------------------------------------------------ */
 
-/* These take every dtype, and all but gr_reshape of a strided tensor return views: no copy. */
+/* These take every dtype and return views: no copy, but for gr_cast, and gr_reshape and
+   gr_contiguous of a strided tensor. Where reshape, contiguous or cast change nothing, they return
+   x itself. */
 
 /* The same elements in row-major order under another shape; one size may be -1: the rest. */
 GR_API gr_tensor *gr_reshape(gr_tensor *x, gr_dims shape);
