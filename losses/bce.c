@@ -3,8 +3,8 @@
  *     l = -[ p y max(log x, -100) + (1-y) max(log(1-x), -100) ]
  *
  * The logarithms are cut off at -100, as PyTorch does, and so is the slope: x (1-x) counts as 1e-12 at
- * least. Weight, mask, label smoothing, focal factor and reduction are bce_options.c's; the kernel is
- * in kernels/bce.inc.
+ * least. The options are those of bce_with_logits.c, where p_t = x y + (1-x) (1-y); the kernel is in
+ * kernels/bce.inc.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,8 +13,6 @@
 static const double SLOPE_FLOOR = 1e-12, LOG_FLOOR = -100;
 
 static gr_tensor *constant(gr_tensor *like, double value) { return gr_scalar_like(like, value); }
-static gr_tensor *one_minus(gr_tensor *y) { return gr_sub(constant(y, 1), y); }
-static gr_tensor *times(gr_tensor *p, gr_tensor *a) { return p ? gr_mul(p, a) : a; }
 
 /* The slope dl/dx = (p y (x-1) + (1-y) x) / d with d = max(x (1-x), 1e-12), an op of its own so that
    its gradient has no cancellation either:
@@ -22,13 +20,13 @@ static gr_tensor *times(gr_tensor *p, gr_tensor *a) { return p ? gr_mul(p, a) : 
 static void slope_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     gr_tensor *x = n->in[0], *y = n->in[1], *p = n->in[2], *floor = constant(x, SLOPE_FLOOR);
-    gr_tensor *rest = one_minus(x), *d = gr_maximum(gr_mul(x, rest), floor);
+    gr_tensor *rest = gr_loss_one_minus(x), *d = gr_maximum(gr_mul(x, rest), floor);
     if (n->wanted[0]) {
         gr_tensor *low = gr_square(gr_maximum(x, floor)), *high = gr_square(gr_maximum(rest, floor));
-        dx[0] = gr_mul(g, gr_add(gr_div(times(p, y), low), gr_div(one_minus(y), high)));
+        dx[0] = gr_mul(g, gr_add(gr_div(gr_loss_times(p, y), low), gr_div(gr_loss_one_minus(y), high)));
     }
     if (n->wanted[1])
-        dx[1] = gr_neg(gr_mul(g, gr_div(gr_add(times(p, rest), x), d)));
+        dx[1] = gr_neg(gr_mul(g, gr_div(gr_add(gr_loss_times(p, rest), x), d)));
     if (n->wanted[2])
         dx[2] = gr_neg(gr_mul(g, gr_div(gr_mul(y, rest), d)));
 }
@@ -62,7 +60,7 @@ static void element_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     if (n->wanted[0])
         dx[0] = gr_mul(g, gr_apply_with(&slope_op, 3, n->in, NULL));
     if (n->wanted[1])
-        dx[1] = gr_mul(g, gr_sub(cut_log1m(x), times(p, cut_log(x))));
+        dx[1] = gr_mul(g, gr_sub(cut_log1m(x), gr_loss_times(p, cut_log(x))));
     if (n->wanted[2])
         dx[2] = gr_neg(gr_mul(g, gr_mul(y, cut_log(x))));
 }
@@ -81,23 +79,14 @@ static gr_tensor *element(gr_tensor *x, gr_tensor *y, gr_tensor *p)
 static void probabilities(gr_tensor *x, gr_tensor **positive, gr_tensor **negative)
 {
     *positive = x;
-    *negative = one_minus(x);
+    *negative = gr_loss_one_minus(x);
 }
 
-/* The whole loss: one pass gives value and gradients; where the backward pass is recorded, the rule
-   is the composition of element, options and reduction. */
-static const gr_bce_kind kind;
-static gr_status forward(const gr_call *call) { return gr_bce_forward(&kind, call); }
-static gr_tensor *compose(const gr_node *n) { return gr_bce_compose(&kind, n); }
-static void vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
-{
-    gr_vjp_by_composition(n, g, dx, compose);
-}
-static const gr_op op = {.name = "bce", .arity = 5, .flags = GR_OP_STRIDED,
-                         .forward = forward, .vjp = vjp, .fused_vjp = gr_bce_fused_vjp,
-                         .shape = gr_bce_shape, .args_size = GR_BCE_CALL_SIZE};
-static const gr_bce_kind kind = {.name = "bce", .kernel = GR_KERNEL_BCE, .neutral = 0.5, .op = &op,
-                                 .element = element, .probabilities = probabilities};
+static const gr_bce_kind kind = {.op = GR_BCE_OP("bce"),
+                                 .kernel = GR_KERNEL_BCE,
+                                 .neutral = 0.5,
+                                 .element = element,
+                                 .probabilities = probabilities};
 
 gr_tensor *gr_bce_with(gr_tensor *x, const gr_bce_args *args)
 {

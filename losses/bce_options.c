@@ -3,7 +3,7 @@
  * Of operands x, y, w, p, mask (the last three may be missing) the fused op's forward is one pass of the
  * kernel, which gives the loss and, for each operand that will want one, its gradient before the
  * reduction's factor. Backward then only scales what was saved. Where the backward pass is recorded, or
- * the denominator depends on w, the rule is gr_bce_compose, the same loss written with public ops.
+ * the denominator depends on w, the rule is `compose`, the same loss written with public ops.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,6 +11,11 @@
 #include <math.h>
 
 enum { X, Y, W, P, MASK, OPERANDS };
+
+static const gr_bce_kind *kind_of(const gr_op *op) { return (const gr_bce_kind *)(const void *)op; }
+
+gr_tensor *gr_loss_one_minus(gr_tensor *y) { return gr_sub(gr_scalar_like(y, 1), y); }
+gr_tensor *gr_loss_times(gr_tensor *p, gr_tensor *a) { return p ? gr_mul(p, a) : a; }
 
 /* ---- Checks ------------------------------------------------------------------------------------------ */
 
@@ -79,25 +84,26 @@ static gr_tensor *along_class_axis(const char *op, const gr_tensor *x, gr_tensor
 gr_tensor *gr_bce_apply(const gr_bce_kind *kind, gr_tensor *x, const gr_bce_args *args)
 {
     static const gr_bce_args none;
+    const char *name = kind->op.name;
     args = args ? args : &none;
     gr_tensor *in[OPERANDS] = {x, args->target, args->weight, args->pos_weight, args->mask};
     gr_tensor *failed = &gr_null_context.failed;
-    gr_context *ctx = gr_operands_context(kind->name, OPERANDS, in, &failed);
+    gr_context *ctx = gr_operands_context(name, OPERANDS, in, &failed);
     if (!ctx)
         return failed;
     if (!x || !args->target)
-        return gr_fail_tensor(ctx, GR_ERROR_NULL, kind->name, "%s is NULL", x ? "target" : "input");
+        return gr_fail_tensor(ctx, GR_ERROR_NULL, name, "%s is NULL", x ? "target" : "input");
     if (!gr_dtype_is_float(x->dtype))
-        return gr_fail_tensor(ctx, GR_ERROR_DTYPE, kind->name, "the input is %s, not a float",
+        return gr_fail_tensor(ctx, GR_ERROR_DTYPE, name, "the input is %s, not a float",
                               gr_dtype_name(x->dtype));
-    in[P] = along_class_axis(kind->name, x, in[P], &args->class_axis);
+    in[P] = along_class_axis(name, x, in[P], &args->class_axis);
     if (in[P] && gr_failed(in[P]))
         return in[P];
-    if (check_numbers(kind->name, ctx, args) != GR_OK ||
-        check_target(kind->name, x, in[Y]) != GR_OK ||
-        check_option(kind->name, "weight", x, in[W]) != GR_OK ||
-        check_option(kind->name, "pos_weight", x, in[P]) != GR_OK ||
-        check_option(kind->name, "mask", x, in[MASK]) != GR_OK)
+    if (check_numbers(name, ctx, args) != GR_OK ||
+        check_target(name, x, in[Y]) != GR_OK ||
+        check_option(name, "weight", x, in[W]) != GR_OK ||
+        check_option(name, "pos_weight", x, in[P]) != GR_OK ||
+        check_option(name, "mask", x, in[MASK]) != GR_OK)
         return &ctx->failed;
     const gr_bce_call call = {
         .kernel = {.label_smoothing = args->label_smoothing,
@@ -107,7 +113,7 @@ gr_tensor *gr_bce_apply(const gr_bce_kind *kind, gr_tensor *x, const gr_bce_args
         .reduction = args->reduction,
         .denominator = args->denominator,
     };
-    return gr_apply_with(kind->op, OPERANDS, in, &call);
+    return gr_apply_with(&kind->op, OPERANDS, in, &call);
 }
 
 /* ---- Forward ------------------------------------------------------------------------------------------- */
@@ -216,8 +222,9 @@ static bool divisor_of(gr_tensor *const *in, const gr_bce_call *args, double *di
                     divisor);
 }
 
-gr_status gr_bce_forward(const gr_bce_kind *kind, const gr_call *call)
+gr_status gr_bce_forward(const gr_call *call)
 {
+    const gr_bce_kind *kind = kind_of(call->op);
     const gr_bce_call *args = call->args;
     gr_context *ctx = call->ctx;
     double sum = 0, divisor = 1;
@@ -334,8 +341,10 @@ static gr_tensor *reduced(const gr_bce_call *args, gr_tensor *losses, gr_tensor 
                   gr_reduce_losses(masked(mask, counted, 0), GR_SUM));
 }
 
-gr_tensor *gr_bce_compose(const gr_bce_kind *kind, const gr_node *n)
+/* The loss in public ops. */
+static gr_tensor *compose(const gr_node *n)
 {
+    const gr_bce_kind *kind = kind_of(n->op);
     const gr_bce_call *args = n->args;
     gr_tensor *mask = n->in[MASK], *w = n->in[W], *p = n->in[P];
     /* In the kernel's type, so that a half is rounded once, at the end. */
@@ -348,6 +357,11 @@ gr_tensor *gr_bce_compose(const gr_bce_kind *kind, const gr_node *n)
     gr_tensor *losses = focus(kind, &args->kernel, x, t, kind->element(x, t, p));
     losses = w ? gr_mul(w, losses) : losses;
     return gr_cast(reduced(args, masked(mask, losses, 0), mask, w), n->in[X]->dtype);
+}
+
+void gr_bce_vjp(const gr_node *node, gr_tensor *g, gr_tensor **dx)
+{
+    gr_vjp_by_composition(node, g, dx, compose);
 }
 
 /* ---- Elements alone ---------------------------------------------------------------------------------------- */
