@@ -1,0 +1,160 @@
+/* regressions.c - faults of core that once were: each test failed before its fault was mended.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "tests/common/common.h"
+#include <setjmp.h>
+
+TestSuite(regressions, .init = begin, .fini = end);
+
+/* ---- Rules that fail -------------------------------------------------------------------------- */
+
+static gr_status copy_forward(const gr_call *call)
+{
+    memcpy(gr_data_mutable(call->out), gr_data(call->in[0]),
+           (size_t)(gr_numel(call->out) * gr_dtype_size(gr_dtype_of(call->out))));
+    return GR_OK;
+}
+
+static void of_null_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    (void)n;
+    (void)g;
+    dx[0] = gr_exp(NULL);
+}
+
+static void misfit_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    (void)n;
+    dx[0] = gr_here(gr_add(g, gr_ones_like(gr_zeros(ctx, GR_F64, gr_shape(7)))), "rule.c", 1);
+}
+
+static void nested_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    (void)g;
+    dx[0] = gr_grad(sum_of(gr_square(n->in[0])), n->in[0]);
+}
+
+static gr_status backward_through(void (*vjp)(const gr_node *, gr_tensor *, gr_tensor **), gr_tensor *p)
+{
+    const gr_op op = {.name = "own", .arity = 1, .forward = copy_forward, .vjp = vjp};
+    const gr_status status = gr_backward(sum_of(gr_add(gr_apply_with(&op, 1, &p, NULL), p)));
+    EXPECT_VALUES(gr_gradient(p), 0, 0);
+    return status;
+}
+
+/* All three were passed over in silence, and the gradient was a part of itself. */
+Test(regressions, a_rule_that_fails_fails_the_sweep)
+{
+    gr_tensor *p = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(2)));
+    cr_expect_eq((int)backward_through(of_null_vjp, p), GR_ERROR_GRADIENT);
+    expect_error(NULL, GR_ERROR_GRADIENT, "own: its gradient rule gave a tensor that failed");
+    cr_expect_eq((int)backward_through(NULL, p), GR_ERROR_GRADIENT);
+    expect_error(NULL, GR_ERROR_GRADIENT, "own: the op has no gradient rule");
+    cr_expect_eq((int)backward_through(nested_vjp, p), GR_ERROR_GRADIENT);
+    expect_error(NULL, GR_ERROR_GRADIENT, "grad: called by an op's gradient rule");
+}
+
+/* ---- The handler --------------------------------------------------------------------------------- */
+
+static jmp_buf back;
+static int handled;
+
+static void leave(gr_context *of, gr_status status, const char *message, void *data)
+{
+    (void)of;
+    (void)status;
+    (void)message;
+    (void)data;
+    handled++;
+    longjmp(back, 1);
+}
+
+static gr_tensor *misfit(gr_tensors in, void *data)
+{
+    (void)data;
+    return gr_here(gr_add(in.at[0], gr_ones_like(gr_zeros(ctx, GR_F64, gr_shape(7)))), "f.c", 1);
+}
+
+/* It used to be called amid a sweep, which left recording switched off and scopes open. */
+Test(regressions, a_handler_that_leaves_leaves_nothing_open)
+{
+    static const gr_op op = {.name = "own", .arity = 1, .forward = copy_forward, .vjp = misfit_vjp};
+    ctx->handler = leave;
+    gr_tensor *p = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(2))), *gradient;
+    gr_tensor *y = sum_of(gr_apply_with(&op, 1, &p, NULL));
+    if (!setjmp(back))
+        (void)!gr_grad_with(y, (gr_tensors){1, &p}, &gradient, NULL);
+    gr_error_clear(ctx);
+    if (!setjmp(back))
+        (void)!gr_backward_here(y, "main.c", 2);
+    cr_expect_str_eq(gr_error_message(ctx),
+                     "add: shapes [2] and [7] do not broadcast: dimension 0 is 2 and 7 (rule.c:1)");
+    gr_error_clear(ctx);
+    if (!setjmp(back))
+        gr_here(gr_hessian(misfit, NULL, p), "main.c", 3);
+    cr_expect_eq(handled, 3);
+    gr_error_clear(ctx);
+    ctx->handler = NULL;
+    cr_expect(gr_requires_grad(gr_square(p)), "recording is on");
+    cr_expect_eq((int)gr_scope_end(ctx), GR_ERROR_SCOPE, "no scope is open");
+    gr_error_clear(ctx);
+}
+
+/* ---- Places and reasons ----------------------------------------------------------------------------- */
+
+Test(regressions, backward_blames_the_brackets_only_where_there_are_some)
+{
+    gr_tensor *one = gr_ones(ctx, GR_F64, gr_shape());
+    cr_expect_eq((int)gr_backward(one), GR_ERROR_GRADIENT);
+    expect_error(NULL, GR_ERROR_GRADIENT, "backward: loss depends on no parameter");
+}
+
+Test(regressions, an_operand_that_came_of_null_is_called_so)
+{
+    gr_add(gr_ones(ctx, GR_F64, gr_shape(2)), gr_exp(NULL));
+    expect_error(NULL, GR_ERROR_NULL, "add: operand 1 is the result of an op on NULL");
+}
+
+/* ---- Brackets ------------------------------------------------------------------------------------------ */
+
+static gr_tensor *sum_of_squares(gr_tensors in, void *data)
+{
+    (void)data;
+    return sum_of(gr_square(in.at[0]));
+}
+
+Test(regressions, a_hessian_is_taken_within_no_grad_too)
+{
+    gr_no_grad_begin(ctx);
+    EXPECT_VALUES(gr_hessian(sum_of_squares, NULL, gr_ones(ctx, GR_F64, gr_shape(2))), 2, 0, 0, 2);
+    cr_expect(!gr_requires_grad(gr_square(gr_variable(gr_ones(ctx, GR_F64, gr_shape(1))))));
+    gr_no_grad_end(ctx);
+}
+
+/* ---- Arguments ------------------------------------------------------------------------------------------- */
+
+Test(regressions, an_index_of_any_size_is_only_outside)
+{
+    gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(2, 3));
+    cr_expect(isnan(gr_get(x, gr_index(INT64_MAX, INT64_MIN))));
+    gr_error_clear(ctx);
+}
+
+/* An op without GR_OP_STRIDED and with a shape rule read beyond an operand that does not broadcast. */
+static gr_status smaller_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
+{
+    (void)call;
+    *dtype = GR_F64;
+    *shape = gr_shape();
+    return GR_OK;
+}
+
+Test(regressions, an_operand_larger_than_the_result_is_refused)
+{
+    static const gr_op op = {.name = "own", .arity = 1, .forward = copy_forward, .shape = smaller_shape};
+    gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(3));
+    cr_expect(gr_failed(gr_apply_with(&op, 1, &x, NULL)));
+    cr_expect_eq((int)gr_error(ctx), GR_ERROR_BROADCAST);
+    gr_error_clear(ctx);
+}
