@@ -197,7 +197,8 @@ static void convert_run(gr_dtype from, const char *in, int64_t stride, gr_dtype 
 
 void gr_convert(gr_dtype from, const void *in, gr_dtype to, void *out, int64_t count)
 {
-    convert_run(from, in, 1, to, out, count);
+    if (count) /* of none the address may be NULL */
+        convert_run(from, in, 1, to, out, count);
 }
 
 /* ---- Readers ------------------------------------------------------------------------------------------- */
