@@ -7,6 +7,7 @@
 #define GRADUS_TESTS_COMMON_H
 
 #include "core/internal.h"
+#include "tests/common/heap.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -16,17 +17,6 @@
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof *(array)))
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
-
-/* Fails call number fail_at (from 1; 0: none), and with `lasting` all after it. */
-typedef struct test_heap {
-    int64_t calls, fail_at, live;
-    bool lasting;
-} test_heap;
-extern test_heap heap;
-extern const gr_allocator heap_allocator;
-
-/* From now on the n-th allocation fails; 0: none. */
-void heap_fail(int64_t n, bool lasting);
 
 /* What a test does with a context; the hash of what came out. It ignores errors. */
 typedef uint64_t scenario(gr_context *ctx, const void *data);

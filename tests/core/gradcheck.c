@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "tests/common/heap.h"
 #include <criterion/criterion.h>
 #include <gradus/gradus.h>
 #include <math.h>
@@ -12,31 +13,11 @@
 /* ---- A context whose allocator can fail ----------------------------------------------------- */
 
 static gr_context *ctx;
-static int64_t calls, fail_at, live;
-static bool lasting;
-
-static void *heap_allocate(void *state, size_t bytes, size_t alignment)
-{
-    (void)state;
-    calls++;
-    if (fail_at && (lasting ? calls >= fail_at : calls == fail_at))
-        return NULL;
-    live += (int64_t)bytes;
-    return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-
-static void heap_release(void *state, void *memory, size_t bytes)
-{
-    (void)state;
-    live -= (int64_t)bytes;
-    free(memory);
-}
 
 static gr_context *new_context(gr_error_handler *handler)
 {
-    static const gr_allocator allocator = {heap_allocate, heap_release, NULL};
     return gr_context_new(
-        &(gr_context_options){.allocator = &allocator, .seed = 3, .handler = handler});
+        &(gr_context_options){.allocator = &heap_allocator, .seed = 3, .handler = handler});
 }
 
 static void begin(void) { ctx = new_context(NULL); }
@@ -44,7 +25,7 @@ static void begin(void) { ctx = new_context(NULL); }
 static void end(void)
 {
     (void)!gr_context_free(ctx);
-    cr_expect_eq(live, 0, "%lld bytes are lost", (long long)live);
+    cr_expect_eq(heap.live, 0, "%lld bytes are lost", (long long)heap.live);
 }
 
 TestSuite(gradcheck, .init = begin, .fini = end);
@@ -661,11 +642,11 @@ static int fail_each_allocation(void)
         (void)!gr_context_free(ctx);
         begin();
         gr_tensor *x = vector(3, values);
-        calls = 0;
-        fail_at = n;
+        heap.calls = 0;
+        heap.fail_at = n;
         const gr_status status =
             gr_gradcheck(bump_mean, NULL, gr_list(x), .order = 2, .report = &report);
-        fail_at = 0;
+        heap.fail_at = 0;
         cr_expect(same_bits(x, values));
         if (status == GR_OK)
             return (int)n - 1;
@@ -680,7 +661,7 @@ static int fail_each_allocation(void)
 Test(gradcheck, a_failed_allocation_harms_nothing)
 {
     cr_expect_geq(fail_each_allocation(), 5);
-    lasting = true;
+    heap.lasting = true;
     cr_expect_geq(fail_each_allocation(), 5);
 }
 

@@ -417,13 +417,13 @@ Test(csv, survives_every_failed_allocation)
     put_file("t.csv", "a,b\n1,2\n3,4\n", 12);
     int64_t failures = 0;
     for (gr_csv *csv = NULL; csv == NULL; failures++) {
-        int64_t before = live_bytes;
-        fail_at = calls + failures + 1;
+        int64_t before = heap.live;
+        heap.fail_at = heap.calls + failures + 1;
         csv = gr_csv_read(ctx, "t.csv");
-        fail_at = 0;
+        heap.fail_at = 0;
         if (csv == NULL) {
             cr_expect_eq(gr_error(ctx), GR_ERROR_MEMORY);
-            cr_expect_eq(live_bytes, before);
+            cr_expect_eq(heap.live, before);
             gr_error_clear(ctx);
         }
         gr_csv_free(csv);

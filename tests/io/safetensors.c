@@ -34,10 +34,10 @@ static void put_header(const char *header, size_t data_count)
 
 static void expect_refused(const char *message)
 {
-    int64_t before = live_bytes;
+    int64_t before = heap.live;
     gr_archive *archive = gr_load(ctx, "t");
     cr_expect_null(archive);
-    cr_expect_eq(live_bytes, before);
+    cr_expect_eq(heap.live, before);
     expect_error(GR_ERROR_FORMAT, message);
     gr_archive_free(archive);
 }
@@ -725,12 +725,12 @@ static int64_t count_failures(bool (*call)(void))
 {
     int64_t failures = 0;
     for (bool done = false; !done; failures++) {
-        int64_t before = live_bytes;
-        fail_at = calls + failures + 1;
+        int64_t before = heap.live;
+        heap.fail_at = heap.calls + failures + 1;
         done = call();
-        fail_at = 0;
+        heap.fail_at = 0;
         cr_expect_eq(gr_error(ctx), done ? GR_OK : GR_ERROR_MEMORY, "%s", gr_error_message(ctx));
-        cr_expect_eq(live_bytes, before);
+        cr_expect_eq(heap.live, before);
         gr_error_clear(ctx);
     }
     return failures - 1;

@@ -6,6 +6,7 @@
 #define GRADUS_TESTS_IO_TEMP_H
 
 #include "core/internal.h"
+#include "tests/common/heap.h"
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <stdio.h>
@@ -17,30 +18,10 @@
 /* Criterion runs each test in a process of its own: the state of one. */
 static char folder[256];
 static gr_context *ctx;
-static int64_t live_bytes, calls, fail_at; /* of the allocator; 0: never fails */
-
-static void *counted_allocate(void *state, size_t bytes, size_t alignment)
-{
-    (void)state;
-    if (++calls == fail_at)
-        return NULL;
-    void *memory = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-    if (memory != NULL)
-        live_bytes += (int64_t)bytes;
-    return memory;
-}
-
-static void counted_release(void *state, void *memory, size_t bytes)
-{
-    (void)state;
-    live_bytes -= (int64_t)bytes;
-    free(memory);
-}
 
 static gr_context *new_context(void)
 {
-    const gr_allocator allocator = {counted_allocate, counted_release, NULL};
-    return gr_context_new(&(gr_context_options){.allocator = &allocator, .threads = 1});
+    return gr_context_new(&(gr_context_options){.allocator = &heap_allocator, .threads = 1});
 }
 
 /* Goes into a new folder, so that messages name files as short as the tests do. */
@@ -76,7 +57,7 @@ static void end(void)
     count_files(true);
     cr_assert_eq(chdir("/"), 0);
     cr_assert_eq(rmdir(folder), 0);
-    cr_assert_eq(live_bytes, 0, "%lld bytes were not given back", (long long)live_bytes);
+    cr_assert_eq(heap.live, 0, "%lld bytes were not given back", (long long)heap.live);
 }
 
 static void put_file(const char *path, const void *bytes, size_t count)

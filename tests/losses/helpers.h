@@ -6,6 +6,7 @@
 #ifndef GRADUS_TESTS_LOSSES_HELPERS_H
 #define GRADUS_TESTS_LOSSES_HELPERS_H
 
+#include "tests/common/heap.h"
 #include <criterion/criterion.h>
 #include <float.h>
 #include <gradus/gradus.h>
@@ -18,32 +19,11 @@
 
 /* Criterion runs each test in a process of its own: the state of one. */
 static gr_context *ctx;
-static int64_t live_bytes, calls, fail_at; /* of the allocator; 0: never fails */
-
-static void *counted_allocate(void *state, size_t bytes, size_t alignment)
-{
-    (void)state;
-    if (++calls == fail_at)
-        return NULL;
-    void *memory = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-    if (memory)
-        live_bytes += (int64_t)bytes;
-    return memory;
-}
-
-static void counted_release(void *state, void *memory, size_t bytes)
-{
-    (void)state;
-    live_bytes -= (int64_t)bytes;
-    free(memory);
-}
-
-static const gr_allocator counted = {counted_allocate, counted_release, NULL};
 
 static inline gr_context *new_context(const char *isa, int threads)
 {
     return gr_context_new(
-        &(gr_context_options){.allocator = &counted, .isa = isa, .threads = threads});
+        &(gr_context_options){.allocator = &heap_allocator, .isa = isa, .threads = threads});
 }
 
 static inline void begin(void) { ctx = new_context(NULL, 0); }
@@ -52,7 +32,7 @@ static inline void end(void)
 {
     const gr_status status = gr_context_free(ctx);
     cr_expect_eq(status, GR_OK, "an error was left: %s", gr_status_name(status));
-    cr_expect_eq(live_bytes, 0, "%lld bytes were not given back", (long long)live_bytes);
+    cr_expect_eq(heap.live, 0, "%lld bytes were not given back", (long long)heap.live);
 }
 
 /* The context's error is this one, and is then forgotten. */

@@ -493,20 +493,20 @@ static bool whole_step(gr_context *in, loss_kind kind)
 static void fail_each_allocation(loss_kind kind)
 {
     gr_context *own = ctx;
-    const int64_t before = live_bytes;
+    const int64_t before = heap.live;
     bool done = false;
     int64_t k = 1;
     for (; !done && k < 2000; k++) {
-        calls = 0;
-        fail_at = k;
+        heap.calls = 0;
+        heap.fail_at = k;
         gr_context *fragile = new_context("scalar", 1);
         done = whole_step(fragile, kind);
         const gr_status status = gr_context_free(fragile);
         cr_expect_eq(status, done ? GR_OK : GR_ERROR_MEMORY, "allocation %lld: %s", (long long)k,
                      gr_status_name(status));
-        cr_expect_eq(live_bytes, before, "allocation %lld: %lld bytes are lost", (long long)k,
-                     (long long)(live_bytes - before));
-        fail_at = 0;
+        cr_expect_eq(heap.live, before, "allocation %lld: %lld bytes are lost", (long long)k,
+                     (long long)(heap.live - before));
+        heap.fail_at = 0;
     }
     cr_expect(done && k > 10, "%lld allocations", (long long)k);
     ctx = own;
@@ -524,13 +524,13 @@ Test(options, after_a_failed_allocation_the_same_call_gives_the_same_bits)
         gr_tensor *x = gr_variable(gr_full(ctx, GR_F32, gr_shape(900, 700), .25));
         const gr_bce_args args = {.target = gr_full(ctx, GR_F32, gr_shape(900, 700), .75)};
         gr_tensor *want = loss_of(kind, x, &args);
-        calls = 0;
-        fail_at = 1;
+        heap.calls = 0;
+        heap.fail_at = 1;
         gr_bce_args none = args;
         none.reduction = GR_NONE;
         cr_expect(gr_failed(loss_of(kind, gr_variable(x), &none)));
         cr_expect_eq(gr_error(ctx), GR_ERROR_MEMORY);
-        fail_at = 0;
+        heap.fail_at = 0;
         gr_error_clear(ctx);
         cr_expect(same_bits(loss_of(kind, x, &args), want));
     }

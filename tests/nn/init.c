@@ -121,7 +121,7 @@ static void fail_each_allocation(initialiser *make)
     for (int64_t n = 1;; n++) {
         cr_assert_eq(gr_context_free(ctx), GR_OK);
         ctx = new_context(7);
-        fail_allocation(n, false);
+        heap_fail(n, false);
         gr_tensor *x = make(ctx, GR_F64, 100, 50);
         heap.fail_at = 0;
         if (!gr_failed(x))

@@ -96,7 +96,7 @@ Test(mlp, a_layer_that_fails_leaves_the_random_state_alone)
         gr_context *twin = new_context(7);
         cr_assert_eq(gr_context_free(ctx), GR_OK);
         ctx = new_context(7);
-        fail_allocation(failures + 1, false);
+        heap_fail(failures + 1, false);
         made = !gr_failed(gr_linear_new(ctx, GR_F32, 100, 50, GR_TANH).weight);
         heap.fail_at = 0;
         cr_expect_eq(gr_error(ctx), made ? GR_OK : GR_ERROR_MEMORY);
@@ -239,7 +239,7 @@ static int fail_each_allocation(bool lasting)
     for (int64_t n = 1;; n++) {
         cr_assert_eq(gr_context_free(ctx), GR_OK);
         ctx = new_context(7);
-        fail_allocation(n, lasting);
+        heap_fail(n, lasting);
         gr_mlp *mlp = gr_mlp_new(ctx, GR_F32, GR_RELU, 3, (int64_t[]){40, 300, 20});
         heap.fail_at = 0;
         if (gr_error(ctx) == GR_OK) {
@@ -270,7 +270,7 @@ Test(mlp, a_failed_allocation_of_a_long_list_is_a_refusal)
     for (int i = 0; i < 601; i++)
         sizes[i] = 1;
     for (int64_t n = 1; n <= 3; n++) {
-        fail_allocation(n, false);
+        heap_fail(n, false);
         cr_expect_eq(gr_mlp_parameters(gr_mlp_new(ctx, GR_F32, GR_RELU, 601, sizes)).count, 0);
         heap.fail_at = 0;
         cr_expect_eq(gr_error(ctx), GR_ERROR_MEMORY);

@@ -430,7 +430,7 @@ static int fail_each_allocation(maker *make, bool lasting)
         const gr_adam_args args = {.parameters = many_parameters()};
         gr_tensor *x = args.parameters.at[0];
         void *before = bits_of(x);
-        fail_allocation(n, lasting);
+        heap_fail(n, lasting);
         gr_optimizer *optimizer = make(ctx, &args);
         heap.fail_at = 0;
         const bool made = gr_error(ctx) == GR_OK;
@@ -465,7 +465,7 @@ Test(optimizer, a_failed_allocation_of_a_long_list_is_a_refusal)
         list[i] = gr_parameter(gr_zeros(ctx, GR_F32, gr_shape(1)));
     const gr_adam_args args = {.parameters = {LONG, list}};
     for (int64_t n = 1; n <= 3; n++) {
-        fail_allocation(n, false);
+        heap_fail(n, false);
         gr_optimizer *optimizer = gr_adam_with(ctx, &args);
         heap.fail_at = 0;
         cr_expect_eq(gr_step(optimizer), GR_ERROR_MEMORY);

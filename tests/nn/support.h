@@ -10,36 +10,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tests/common/heap.h"
 
 static gr_context *ctx;
 
-/* Fails call number fail_at (from 1; 0: none), and with `lasting` all after it. */
-static struct {
-    int64_t calls, fail_at, live;
-    bool lasting;
-} heap;
-
-static void *heap_allocate(void *state, size_t bytes, size_t alignment)
-{
-    (void)state;
-    heap.calls++;
-    if (heap.fail_at && (heap.lasting ? heap.calls >= heap.fail_at : heap.calls == heap.fail_at))
-        return NULL;
-    heap.live += (int64_t)bytes;
-    return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-
-static void heap_release(void *state, void *memory, size_t bytes)
-{
-    (void)state;
-    heap.live -= (int64_t)bytes;
-    free(memory);
-}
-
 static gr_context *new_context(uint64_t seed)
 {
-    static const gr_allocator allocator = {heap_allocate, heap_release, NULL};
-    return gr_context_new(&(gr_context_options){.allocator = &allocator, .seed = seed});
+    return gr_context_new(&(gr_context_options){.allocator = &heap_allocator, .seed = seed});
 }
 
 static void begin(void)
@@ -52,14 +29,6 @@ static void end(void)
 {
     (void)!gr_context_free(ctx);
     cr_expect_eq(heap.live, 0, "%lld bytes are lost", (long long)heap.live);
-}
-
-/* From now on the n-th allocation fails. */
-static void fail_allocation(int64_t n, bool lasting)
-{
-    heap.calls = 0;
-    heap.fail_at = n;
-    heap.lasting = lasting;
 }
 
 static inline void expect_error(gr_status status, const char *message)

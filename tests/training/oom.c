@@ -3,35 +3,13 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "tests/common/heap.h"
 #include "tests/training/curve.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- An allocator that fails ------------------------------------------------------------------ */
-
-/* Fails call number fail_at (from 1; 0: none), and with `lasting` all after it. */
-static struct {
-    int64_t calls, fail_at, live;
-    bool lasting;
-} heap;
-
-static void *heap_allocate(void *state, size_t bytes, size_t alignment)
-{
-    (void)state;
-    heap.calls++;
-    if (heap.fail_at && (heap.lasting ? heap.calls >= heap.fail_at : heap.calls == heap.fail_at))
-        return NULL;
-    heap.live += (int64_t)bytes;
-    return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-
-static void heap_release(void *state, void *memory, size_t bytes)
-{
-    (void)state;
-    heap.live -= (int64_t)bytes;
-    free(memory);
-}
 
 static void heap_fails_at(int64_t call, bool lasting)
 {
@@ -98,9 +76,8 @@ enum { PIECES = sizeof pieces / sizeof *pieces };
 
 static gr_context *new_context(void)
 {
-    static const gr_allocator allocator = {heap_allocate, heap_release, NULL};
     return gr_context_new(
-        &(gr_context_options){.allocator = &allocator, .seed = 23, .threads = 2});
+        &(gr_context_options){.allocator = &heap_allocator, .seed = 23, .threads = 2});
 }
 
 /* All bits that a failed call must leave alone. */
