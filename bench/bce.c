@@ -17,7 +17,10 @@ typedef struct bench {
     gr_tensor *x, *parameter, *y;
 } bench;
 
-static gr_tensor *loss_and_gradient(const bench *b) { return gr_bce_with_logits(b->parameter, b->y); }
+static gr_tensor *loss_and_gradient(const bench *b)
+{
+    return gr_bce_with_logits(b->parameter, b->y);
+}
 static gr_tensor *loss_alone(const bench *b) { return gr_bce_with_logits(b->x, b->y); }
 static gr_tensor *each_loss(const bench *b)
 {

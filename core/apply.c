@@ -15,8 +15,8 @@ gr_context *gr_operands_context(const char *op, int count, gr_tensor *const *in,
         if (!in[i])
             continue;
         if (!gr_usable(op, in[i], i, failed)) {
-            /* What came of NULL, and a header that was written over, name no context: another operand
-               does. */
+            /* What came of NULL, and a header that was written over, name no context: another
+               operand does. */
             if (*failed == &gr_null_context.failed && ctx)
                 *failed = in[i] == *failed
                               ? gr_fail_tensor(ctx, GR_ERROR_NULL, op,
@@ -28,7 +28,8 @@ gr_context *gr_operands_context(const char *op, int count, gr_tensor *const *in,
         if (in[i]->ctx != ctx) {
             *failed = gr_fail_tensor(ctx, GR_ERROR_CONTEXT, op,
                                      "operands 0 and %d belong to two contexts", i);
-            gr_fail(in[i]->ctx, GR_ERROR_CONTEXT, op, "operands 0 and %d belong to two contexts", i);
+            gr_fail(in[i]->ctx, GR_ERROR_CONTEXT, op, "operands 0 and %d belong to two contexts",
+                    i);
             return NULL;
         }
     }
@@ -37,7 +38,7 @@ gr_context *gr_operands_context(const char *op, int count, gr_tensor *const *in,
     return ctx;
 }
 
-/* ---- Shape and dtype of float operands ------------------------------------------------------------- */
+/* ---- Shape and dtype of float operands ------------------------------------------------------- */
 
 /* The operands' common dtype; a gr_scalar has none of its own beside one that has. */
 gr_status gr_common_dtype(const gr_call *call, gr_dtype *dtype)
@@ -97,7 +98,7 @@ gr_status gr_broadcast_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shap
     return status != GR_OK ? status : gr_broadcast_dims(call, shape);
 }
 
-/* ---- Forward --------------------------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------------------------- */
 
 /* Of the result; a comparison's is that of its operands, gr_scalar's aside. */
 static int kernel_type(const gr_call *call)
@@ -131,19 +132,22 @@ gr_status gr_elementwise_forward(const gr_call *call)
     return gr_map_run(&map) < 0 ? GR_ERROR_MEMORY : GR_OK;
 }
 
-/* An op of the user's sees contiguous operands of the result's shape and dtype; false on an error. */
+/* An op of the user's sees contiguous operands of the result's shape and dtype; false on an
+   error. */
 static bool flatten_operands(gr_call *call)
 {
     const gr_dims shape = gr_shape_of(call->out);
     for (int i = 0; i < call->count; i++) {
         gr_tensor *x = call->in[i];
         const gr_dims own = gr_shape_of(x);
-        if (!x || (x->dtype == call->out->dtype && gr_is_contiguous(x) && gr_same_dims(&own, &shape)))
+        if (!x ||
+            (x->dtype == call->out->dtype && gr_is_contiguous(x) && gr_same_dims(&own, &shape)))
             continue;
         if (!gr_broadcasts_to(x, &shape)) {
             gr_fail(call->ctx, GR_ERROR_BROADCAST, call->op->name,
                     "operand %d of shape %s does not broadcast to the result's, %s (GR_OP_STRIDED "
-                    "takes any)", i, gr_dims_text(&own).text, gr_dims_text(&shape).text);
+                    "takes any)",
+                    i, gr_dims_text(&own).text, gr_dims_text(&shape).text);
             return false;
         }
         gr_tensor *flat = gr_tensor_in(call->ctx->scope, call->op->name, call->out->dtype, &shape);
@@ -157,7 +161,7 @@ static bool flatten_operands(gr_call *call)
     return true;
 }
 
-/* ---- Apply ------------------------------------------------------------------------------------------ */
+/* ---- Apply ----------------------------------------------------------------------------------- */
 
 static gr_status shape_of_call(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
 {

@@ -1,14 +1,14 @@
 /* backward.c - gradients: one sweep over the tape, backwards.
  *
- * The sweep first walks forward and marks, for each entry, which operands depend on an input that is
- * asked for; then it walks back, calls the rule of each marked entry whose result has received a
+ * The sweep first walks forward and marks, for each entry, which operands depend on an input that
+ * is asked for; then it walks back, calls the rule of each marked entry whose result has received a
  * gradient, brings what the rule gives to the operand's shape and dtype, and adds it to what the
- * operand has already. A rule is made of public ops: where the sweep records, these land on the tape,
- * and the gradient can be differentiated again.
+ * operand has already. A rule is made of public ops: where the sweep records, these land on the
+ * tape, and the gradient can be differentiated again.
  *
- * A rule may start a sweep of its own (gr_vjp_by_composition) over entries that are younger than all
- * of the outer sweep's. It shares with it only the tensors that are its inputs, whose marks it keeps
- * aside and puts back.
+ * A rule may start a sweep of its own (gr_vjp_by_composition) over entries that are younger than
+ * all of the outer sweep's. It shares with it only the tensors that are its inputs, whose marks it
+ * keeps aside and puts back.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -22,10 +22,10 @@ typedef struct sweep {
     struct mark {
         int64_t sweep;
         gr_tensor *sum;
-    } *kept; /* the inputs' marks from before */
+    } * kept; /* the inputs' marks from before */
 } sweep;
 
-/* ---- Marks -------------------------------------------------------------------------------------------- */
+/* ---- Marks ----------------------------------------------------------------------------------- */
 
 static bool sweep_begin(sweep *s, gr_tensors inputs, int64_t since)
 {
@@ -75,7 +75,7 @@ static void mark_entries(const sweep *s, int64_t last)
     }
 }
 
-/* ---- The way back --------------------------------------------------------------------------------------- */
+/* ---- The way back ---------------------------------------------------------------------------- */
 
 /* A gradient as its operand wants it: same dtype, same shape. */
 static gr_tensor *fit(gr_tensor *gradient, const gr_tensor *x)
@@ -139,7 +139,7 @@ static bool walk_back(const sweep *s, gr_tensor *y, bool record)
     return true;
 }
 
-/* ---- Sweeps ------------------------------------------------------------------------------------------------ */
+/* ---- Sweeps ---------------------------------------------------------------------------------- */
 
 static bool collect(const sweep *s, gr_tensor **gradients)
 {
@@ -217,14 +217,16 @@ void gr_vjp_by_composition(const gr_node *node, gr_tensor *g, gr_tensor **dx,
             dx[i] = failed ? &ctx->failed : gradients[at++];
 }
 
-/* ---- Public ------------------------------------------------------------------------------------------------ */
+/* ---- Public ---------------------------------------------------------------------------------- */
 
 static gr_status check_output(const char *op, gr_tensor *y, bool scalar)
 {
     gr_tensor *failed;
-    if (!gr_usable(op, y, 0, &failed)) /* where the error was cleared, what failed still has failed */
-        return failed->ctx->error ? failed->ctx->error
-                                  : gr_fail(failed->ctx, GR_ERROR_GRADIENT, op, "the output failed");
+    if (!gr_usable(op, y, 0,
+                   &failed)) /* where the error was cleared, what failed still has failed */
+        return failed->ctx->error
+                   ? failed->ctx->error
+                   : gr_fail(failed->ctx, GR_ERROR_GRADIENT, op, "the output failed");
     if (y->ctx->rules_running) /* its marks would be those of the sweep that called the rule */
         return gr_fail(y->ctx, GR_ERROR_GRADIENT, op, "called by an op's gradient rule");
     if (!gr_dtype_is_float(y->dtype))
@@ -248,9 +250,10 @@ static gr_status check_inputs(const char *op, gr_tensor *y, gr_tensors inputs)
             return gr_fail(y->ctx, GR_ERROR_CONTEXT, op, "input %lld belongs to another context",
                            (long long)i);
         if (!x->requires_grad)
-            return gr_fail(y->ctx, GR_ERROR_GRADIENT, op,
-                           "input %lld, %s, gets no gradient (gr_parameter or gr_variable makes it)",
-                           (long long)i, gr_shape_text(x).text);
+            return gr_fail(
+                y->ctx, GR_ERROR_GRADIENT, op,
+                "input %lld, %s, gets no gradient (gr_parameter or gr_variable makes it)",
+                (long long)i, gr_shape_text(x).text);
     }
     return GR_OK;
 }
@@ -296,7 +299,7 @@ gr_tensor *gr_grad(gr_tensor *y, gr_tensor *x)
     return gradient;
 }
 
-/* ---- backward ------------------------------------------------------------------------------------------------ */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 /* The context's parameters as a list in the scope. */
 static bool list_parameters(gr_context *ctx, gr_tensors *list)

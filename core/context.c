@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_OF(number) #number
+#define TEXT_OF(number)                   #number
 #define VERSION_TEXT(major, minor, patch) TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
 
 const char *gr_version(void)
@@ -20,7 +20,7 @@ const char *gr_version(void)
     return VERSION_TEXT(GR_VERSION_MAJOR, GR_VERSION_MINOR, GR_VERSION_PATCH);
 }
 
-/* ---- Errors -------------------------------------------------------------------------------------- */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 const char *gr_status_name(gr_status status)
 {
@@ -85,7 +85,8 @@ gr_status gr_fail(gr_context *ctx, gr_status status, const char *op, const char 
     return status;
 }
 
-gr_tensor *gr_fail_tensor(gr_context *ctx, gr_status status, const char *op, const char *format, ...)
+gr_tensor *gr_fail_tensor(gr_context *ctx, gr_status status, const char *op, const char *format,
+                          ...)
 {
     va_list list;
     va_start(list, format);
@@ -176,7 +177,7 @@ void gr_error_clear(gr_context *ctx)
     ctx->message[0] = '\0';
 }
 
-/* ---- Contexts ------------------------------------------------------------------------------------- */
+/* ---- Contexts -------------------------------------------------------------------------------- */
 
 /* C asks aligned_alloc for multiples of the alignment only. */
 static void *system_allocate(void *state, size_t bytes, size_t alignment)

@@ -1,4 +1,4 @@
-/* convert.c - reading elements of any dtype, stride and broadcast as contiguous ones of another dtype.
+/* convert.c - reading elements of any dtype, stride and broadcast as contiguous ones of another.
  *
  * A run is a number of elements at one stride. Every conversion goes through one of three carriers
  * that hold the source exactly: float (from f16, bf16, f32), double (to and from the rest), int64
@@ -12,7 +12,7 @@
 
 enum { RUN = 256 }; /* elements of the carrier held on the stack */
 
-/* ---- Reading a run into a carrier ---------------------------------------------------------------- */
+/* ---- Reading a run into a carrier ------------------------------------------------------------ */
 
 #define READ(type, value_of)                                                                       \
     for (int64_t i = 0; i < count; i++, from += step) {                                            \
@@ -28,27 +28,40 @@ enum { RUN = 256 }; /* elements of the carrier held on the stack */
     {                                                                                              \
         const int64_t step = stride * gr_dtype_size(dtype);                                        \
         switch (dtype) {                                                                           \
-        case GR_F32: READ(float, (carrier)element);                                                \
-        case GR_F64: READ(double, (carrier)element);                                               \
-        case GR_F16: READ(uint16_t, gr_f16_to_f32(element));                                       \
-        case GR_BF16: READ(uint16_t, gr_bf16_to_f32(element));                                     \
-        case GR_I32: READ(int32_t, (carrier)element);                                              \
-        case GR_I64: READ(int64_t, (carrier)element);                                              \
-        case GR_U8: READ(uint8_t, element);                                                        \
-        case GR_BOOL: READ(uint8_t, element != 0);                                                 \
+        case GR_F32:                                                                               \
+            READ(float, (carrier)element);                                                         \
+        case GR_F64:                                                                               \
+            READ(double, (carrier)element);                                                        \
+        case GR_F16:                                                                               \
+            READ(uint16_t, gr_f16_to_f32(element));                                                \
+        case GR_BF16:                                                                              \
+            READ(uint16_t, gr_bf16_to_f32(element));                                               \
+        case GR_I32:                                                                               \
+            READ(int32_t, (carrier)element);                                                       \
+        case GR_I64:                                                                               \
+            READ(int64_t, (carrier)element);                                                       \
+        case GR_U8:                                                                                \
+            READ(uint8_t, element);                                                                \
+        case GR_BOOL:                                                                              \
+            READ(uint8_t, element != 0);                                                           \
         }                                                                                          \
     }
 DEFINE_READ(read_float, float)
 DEFINE_READ(read_double, double)
 
-static void read_integer(gr_dtype dtype, const char *from, int64_t stride, int64_t count, int64_t *to)
+static void read_integer(gr_dtype dtype, const char *from, int64_t stride, int64_t count,
+                         int64_t *to)
 {
     const int64_t step = stride * gr_dtype_size(dtype);
     switch (dtype) {
-    case GR_I32: READ(int32_t, element);
-    case GR_I64: READ(int64_t, element);
-    case GR_U8: READ(uint8_t, element);
-    default: READ(uint8_t, element != 0);
+    case GR_I32:
+        READ(int32_t, element);
+    case GR_I64:
+        READ(int64_t, element);
+    case GR_U8:
+        READ(uint8_t, element);
+    default:
+        READ(uint8_t, element != 0);
     }
 }
 
@@ -62,10 +75,10 @@ static void read_same(int64_t size, const char *from, int64_t stride, int64_t co
             memcpy(to + i * size, from + i * stride * size, (size_t)size);
 }
 
-/* ---- Writing a carrier ------------------------------------------------------------------------------ */
+/* ---- Writing a carrier ----------------------------------------------------------------------- */
 
-/* Towards 0, clamped to [low, high]; NaN gives 0. high is 2^k - 1 rounded to double; for i64 that is
-   2^63, so "not below" stands for "above". */
+/* Towards 0, clamped to [low, high]; NaN gives 0. high is 2^k - 1 rounded to double; for i64 that
+   is 2^63, so "not below" stands for "above". */
 static int64_t clamp(double value, int64_t low, int64_t high)
 {
     if (value != value)
@@ -88,38 +101,54 @@ static int64_t clamp_integer(int64_t value, int64_t low, int64_t high)
 static void write_double(const double *from, gr_dtype dtype, void *to, int64_t count)
 {
     switch (dtype) {
-    case GR_F32: WRITE(float, from[i]);
-    case GR_F64: WRITE(double, from[i]);
-    case GR_F16: WRITE(uint16_t, gr_f64_to_f16(from[i]));
-    case GR_BF16: WRITE(uint16_t, gr_f64_to_bf16(from[i]));
-    case GR_I32: WRITE(int32_t, clamp(from[i], INT32_MIN, INT32_MAX));
-    case GR_I64: WRITE(int64_t, clamp(from[i], INT64_MIN, INT64_MAX));
-    case GR_U8: WRITE(uint8_t, clamp(from[i], 0, UINT8_MAX));
-    case GR_BOOL: WRITE(uint8_t, from[i] != 0);
+    case GR_F32:
+        WRITE(float, from[i]);
+    case GR_F64:
+        WRITE(double, from[i]);
+    case GR_F16:
+        WRITE(uint16_t, gr_f64_to_f16(from[i]));
+    case GR_BF16:
+        WRITE(uint16_t, gr_f64_to_bf16(from[i]));
+    case GR_I32:
+        WRITE(int32_t, clamp(from[i], INT32_MIN, INT32_MAX));
+    case GR_I64:
+        WRITE(int64_t, clamp(from[i], INT64_MIN, INT64_MAX));
+    case GR_U8:
+        WRITE(uint8_t, clamp(from[i], 0, UINT8_MAX));
+    case GR_BOOL:
+        WRITE(uint8_t, from[i] != 0);
     }
 }
 
 static void write_float(const float *from, gr_dtype dtype, void *to, int64_t count)
 {
     switch (dtype) {
-    case GR_F16: WRITE(uint16_t, gr_f32_to_f16(from[i]));
-    case GR_BF16: WRITE(uint16_t, gr_f32_to_bf16(from[i]));
-    case GR_F64: WRITE(double, from[i]);
-    default: WRITE(uint8_t, from[i] != 0);
+    case GR_F16:
+        WRITE(uint16_t, gr_f32_to_f16(from[i]));
+    case GR_BF16:
+        WRITE(uint16_t, gr_f32_to_bf16(from[i]));
+    case GR_F64:
+        WRITE(double, from[i]);
+    default:
+        WRITE(uint8_t, from[i] != 0);
     }
 }
 
 static void write_integer(const int64_t *from, gr_dtype dtype, void *to, int64_t count)
 {
     switch (dtype) {
-    case GR_I32: WRITE(int32_t, clamp_integer(from[i], INT32_MIN, INT32_MAX));
-    case GR_I64: WRITE(int64_t, from[i]);
-    case GR_U8: WRITE(uint8_t, clamp_integer(from[i], 0, UINT8_MAX));
-    default: WRITE(uint8_t, from[i] != 0);
+    case GR_I32:
+        WRITE(int32_t, clamp_integer(from[i], INT32_MIN, INT32_MAX));
+    case GR_I64:
+        WRITE(int64_t, from[i]);
+    case GR_U8:
+        WRITE(uint8_t, clamp_integer(from[i], 0, UINT8_MAX));
+    default:
+        WRITE(uint8_t, from[i] != 0);
     }
 }
 
-/* ---- A run from any dtype to any ---------------------------------------------------------------------- */
+/* ---- A run from any dtype to any ------------------------------------------------------------- */
 
 /* At most RUN elements, by way of the carrier that holds the source exactly. */
 static void convert_short(gr_dtype from, const char *in, int64_t stride, gr_dtype to, char *out,
@@ -144,7 +173,8 @@ static void convert_short(gr_dtype from, const char *in, int64_t stride, gr_dtyp
     }
 }
 
-/* i64 to a float narrower than double would round twice by way of double: round to odd in between. */
+/* i64 to a float narrower than double would round twice by way of double: round to odd in
+   between. */
 static double odd_double(int64_t value)
 {
     double rounded = (double)value;
@@ -201,7 +231,7 @@ void gr_convert(gr_dtype from, const void *in, gr_dtype to, void *out, int64_t c
         convert_run(from, in, 1, to, out, count);
 }
 
-/* ---- Readers ------------------------------------------------------------------------------------------- */
+/* ---- Readers --------------------------------------------------------------------------------- */
 
 /* Appends an axis inside the others, merged with the one before where memory goes on alike. */
 static void append_axis(gr_reader *reader, int64_t size, int64_t stride)
@@ -229,8 +259,7 @@ void gr_reader_begin(gr_reader *reader, const gr_tensor *x, const gr_dims *shape
     reader->constant = true;
     for (int i = 0; i < reader->ndim; i++)
         reader->constant = reader->constant && reader->strides[i] == 0;
-    reader->contiguous =
-        reader->ndim == 0 || (reader->ndim == 1 && reader->strides[0] == 1);
+    reader->contiguous = reader->ndim == 0 || (reader->ndim == 1 && reader->strides[0] == 1);
 }
 
 void gr_reader_read(const gr_reader *reader, int64_t start, int64_t count, gr_dtype to, void *out)
@@ -240,7 +269,8 @@ void gr_reader_read(const gr_reader *reader, int64_t start, int64_t count, gr_dt
         return;
     if (reader->ndim <= 1) {
         const int64_t stride = reader->ndim ? reader->strides[0] : 0;
-        convert_run(reader->dtype, reader->data + start * stride * from_size, stride, to, out, count);
+        convert_run(reader->dtype, reader->data + start * stride * from_size, stride, to, out,
+                    count);
         return;
     }
     /* Where the first element is: its index along each axis, and its address. */

@@ -59,7 +59,7 @@ typedef struct stencil {
     double h[STEPS], at[POINTS];
 } stencil;
 
-/* ---- Scopes --------------------------------------------------------------------------------- */
+/* ---- Scopes ---------------------------------------------------------------------------------- */
 
 /* A scope, and where the context stood before it, so that a function that loses count of its scopes
    does no harm. */
@@ -95,7 +95,7 @@ static bool end(checker *c, bracket b)
     return b.begun && status == GR_OK;
 }
 
-/* ---- The function --------------------------------------------------------------------------- */
+/* ---- The function ---------------------------------------------------------------------------- */
 
 /* A constant for output i, in +-[0.5, 1.5): neither 0 nor the same as its neighbour's. */
 static double cotangent(int64_t i)
@@ -229,7 +229,7 @@ static bool evaluate_into(checker *c, double *value)
     return end(c, b) && done;
 }
 
-/* ---- The Jacobian from the tape ------------------------------------------------------------- */
+/* ---- The Jacobian from the tape -------------------------------------------------------------- */
 
 /* One row: the gradients of element `at` of an output in every input. */
 static bool sweep_row(checker *c, gr_tensor *output, int64_t at, bool record, double *row)
@@ -265,7 +265,7 @@ static bool jacobian_into(checker *c, bool record, double *value, double *jacobi
     return end(c, b) && done;
 }
 
-/* ---- The Jacobian from differences ---------------------------------------------------------- */
+/* ---- The Jacobian from differences ----------------------------------------------------------- */
 
 /* The element that a column of the Jacobian belongs to. */
 static double *column_element(const checker *c, int64_t column, int *input, int64_t *at)
@@ -411,7 +411,7 @@ static bool differentiate(checker *c, double *element)
     return true;
 }
 
-/* ---- Judgement ------------------------------------------------------------------------------ */
+/* ---- Judgement ------------------------------------------------------------------------------- */
 
 static gr_dims coordinates(const gr_tensor *x, int64_t at)
 {
@@ -524,7 +524,7 @@ static void expect_same(checker *c, const double *value, const double *jacobian)
     c->report.worst = entry;
 }
 
-/* ---- A pass --------------------------------------------------------------------------------- */
+/* ---- A pass ---------------------------------------------------------------------------------- */
 
 static double *numbers(const checker *c, int64_t count)
 {
@@ -597,7 +597,7 @@ static bool run_passes(checker *c)
     return true;
 }
 
-/* ---- What is asked for ---------------------------------------------------------------------- */
+/* ---- What is asked for ----------------------------------------------------------------------- */
 
 static gr_status check_range(const checker *c, int64_t which, const gr_tensor *x)
 {
@@ -725,7 +725,7 @@ gr_status gr_gradcheck_with(gr_function *f, void *data, gr_tensors inputs,
     return status;
 }
 
-/* ---- The report ----------------------------------------------------------------------------- */
+/* ---- The report ------------------------------------------------------------------------------ */
 
 static const char *output_name(const gr_gradcheck_entry *e)
 {

@@ -39,7 +39,8 @@ gr_tensor *gr_hessian(gr_function *f, void *data, gr_tensor *x)
     gr_hold_handler(ctx);
     bool done = gr_scope_begin(ctx) == GR_OK;
     gr_tensor *point = done ? gr_variable(x) : &ctx->failed;
-    gr_tensor *gradient = gr_failed(point) ? point : gr_grad(f((gr_tensors){1, &point}, data), point);
+    gr_tensor *gradient =
+        gr_failed(point) ? point : gr_grad(f((gr_tensors){1, &point}, data), point);
     done = !gr_failed(gradient);
     for (int64_t i = 0; done && i < count; i++) {
         const gr_status began = gr_scope_begin(ctx);

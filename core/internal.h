@@ -18,7 +18,7 @@ typedef struct gr_storage gr_storage;
 typedef struct gr_entry gr_entry;
 typedef struct gr_parameter_state gr_parameter_state;
 
-/* ---- memory.c: the seam, the arena, the buffer pool -------------------------------------------- */
+/* ---- memory.c: the seam, the arena, the buffer pool ------------------------------------------ */
 
 /* Bytes from the context's allocator, aligned to 64; NULL (and the error MEMORY) if there are none.
    Every allocation of the library goes through these two. release takes NULL. */
@@ -28,8 +28,8 @@ void gr_release(gr_context *ctx, void *memory, int64_t bytes);
 /* Zeroed bytes that die with the scope; NULL (and MEMORY) if there are none. */
 void *gr_scope_allocate(gr_scope *scope, int64_t bytes);
 
-/* At least `bytes` bytes, aligned to 64, contents undefined, that go back to the pool with the scope;
-   NULL (and MEMORY) if there are none. */
+/* At least `bytes` bytes, aligned to 64, contents undefined, that go back to the pool with the
+   scope; NULL (and MEMORY) if there are none. */
 void *gr_buffer(gr_scope *scope, int64_t bytes);
 
 /* A scope in a chunk of its own; NULL (and MEMORY). */
@@ -45,7 +45,7 @@ void gr_memory_end(gr_context *ctx);
 /* Four size classes to a power of two. */
 enum { GR_SIZE_CLASSES = 4 * 62 };
 
-/* ---- context.c, scope.c -------------------------------------------------------------------------- */
+/* ---- context.c, scope.c ---------------------------------------------------------------------- */
 
 struct gr_scope {
     gr_context *ctx;
@@ -113,7 +113,7 @@ struct gr_context {
 
     gr_entry **tape;
     int64_t tape_length, tape_capacity, sweep;
-    int no_grad; /* depth of brackets */
+    int no_grad;       /* depth of brackets */
     int rules_running; /* gradient rules on the C stack */
 
     uint64_t seed, stream;
@@ -125,10 +125,11 @@ gr_status gr_fail(gr_context *ctx, gr_status status, const char *op, const char 
     GR_PRINTF(4, 5);
 
 /* The same, and the context's failed tensor. */
-gr_tensor *gr_fail_tensor(gr_context *ctx, gr_status status, const char *op, const char *format, ...)
-    GR_PRINTF(4, 5);
+gr_tensor *gr_fail_tensor(gr_context *ctx, gr_status status, const char *op, const char *format,
+                          ...) GR_PRINTF(4, 5);
 
-/* Between these, which nest, the handler waits: it may not come back, and what is open would stay so. */
+/* Between these, which nest, the handler waits: it may not come back, and what is open would stay
+   so. */
 void gr_hold_handler(gr_context *ctx);
 void gr_free_handler(gr_context *ctx);
 
@@ -153,7 +154,7 @@ typedef struct gr_text {
 gr_text gr_shape_text(const gr_tensor *x);
 gr_text gr_dims_text(const gr_dims *dims);
 
-/* ---- tensor.c -------------------------------------------------------------------------------------- */
+/* ---- tensor.c -------------------------------------------------------------------------------- */
 
 /* Whether a context can make tensors; if not, *failed is what to return. */
 bool gr_context_usable(gr_context *ctx, gr_tensor **failed);
@@ -180,7 +181,7 @@ int64_t gr_dims_count(const gr_dims *shape); /* the number of elements */
 /* axis, counted from the end if below 0, or -1 where x has not so many. */
 int gr_axis_of(int ndim, int64_t axis);
 
-/* ---- convert.c: reading elements of any dtype and stride --------------------------------------------- */
+/* ---- convert.c: reading elements of any dtype and stride ------------------------------------- */
 
 /* Elements of a tensor as broadcast to a shape, in row-major order. */
 typedef struct gr_reader {
@@ -205,7 +206,7 @@ void gr_convert(gr_dtype from, const void *in, gr_dtype to, void *out, int64_t c
 int gr_ktype(gr_dtype dtype);
 gr_dtype gr_ktype_dtype(int ktype);
 
-/* ---- parallel.c ----------------------------------------------------------------------------------------- */
+/* ---- parallel.c ------------------------------------------------------------------------------ */
 
 /* How many threads a pass over so many elements is worth. */
 int gr_threads_for(const gr_context *ctx, int64_t elements);
@@ -214,7 +215,7 @@ int gr_threads_for(const gr_context *ctx, int64_t elements);
 typedef void gr_part(void *state, int64_t i);
 void gr_parallel_for(int threads, int64_t parts, gr_part *part, void *state);
 
-/* ---- map.c: the driver of elementwise kernels and of full reductions ---------------------------------- */
+/* ---- map.c: the driver of elementwise kernels and of full reductions ------------------------- */
 
 typedef struct gr_map gr_map;
 
@@ -239,7 +240,7 @@ struct gr_map {
 /* Runs it. Returns the kernels' bits or'ed, or -1 after MEMORY. */
 int gr_map_run(const gr_map *map);
 
-/* ---- apply.c, tape.c, backward.c --------------------------------------------------------------------- */
+/* ---- apply.c, tape.c, backward.c ------------------------------------------------------------- */
 
 /* An op of the library: the public row, and its elementwise kernel if it has one. */
 typedef struct gr_row {
@@ -260,7 +261,8 @@ gr_status gr_broadcast_dims(const gr_call *call, gr_dims *shape);
 gr_status gr_broadcast_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape);
 
 /* Operands checked for one context and scope; NULL ones are not given. *failed as in gr_usable. */
-gr_context *gr_operands_context(const char *op, int count, gr_tensor *const *in, gr_tensor **failed);
+gr_context *gr_operands_context(const char *op, int count, gr_tensor *const *in,
+                                gr_tensor **failed);
 
 /* Whether a call on these operands goes to the tape. */
 bool gr_records(const gr_context *ctx, int count, gr_tensor *const *in);
@@ -269,7 +271,8 @@ bool gr_records(const gr_context *ctx, int count, gr_tensor *const *in);
 gr_entry *gr_record(const gr_op *op, int count, gr_tensor *const *in, gr_tensor *out,
                     const void *args);
 
-/* The gradients of y in each input, as gr_grad_with; only entries at `since` and later are swept. */
+/* The gradients of y in each input, as gr_grad_with; only entries at `since` and later are
+   swept. */
 gr_status gr_sweep(gr_tensor *y, gr_tensors inputs, gr_tensor *seed, bool record, int64_t since,
                    gr_tensor **gradients);
 
@@ -278,7 +281,7 @@ gr_status gr_sweep(gr_tensor *y, gr_tensors inputs, gr_tensor *seed, bool record
 void gr_vjp_by_composition(const gr_node *node, gr_tensor *g, gr_tensor **dx,
                            gr_tensor *(*compose)(const gr_node *node));
 
-/* ---- reduce.c ---------------------------------------------------------------------------------------- */
+/* ---- reduce.c -------------------------------------------------------------------------------- */
 
 /* out[...] = sum of x over the axes marked in reduced, over divisor; out: contiguous. */
 gr_status gr_reduce_run(const gr_tensor *x, const bool *reduced, double divisor, gr_tensor *out);

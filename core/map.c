@@ -130,7 +130,9 @@ static void run_share(void *state, int64_t share)
 static int run_blocks(const plan *p, int64_t blocks, double *sums)
 {
     const int threads = gr_threads_for(p->map->ctx, p->count);
-    shares all = {.p = p, .blocks = blocks, .count = threads < MOST_SHARES ? threads : MOST_SHARES,
+    shares all = {.p = p,
+                  .blocks = blocks,
+                  .count = threads < MOST_SHARES ? threads : MOST_SHARES,
                   .sums = sums};
     gr_parallel_for(threads, all.count, run_share, &all);
     int bits = 0;
@@ -176,9 +178,8 @@ int gr_map_run(const gr_map *map)
     const int64_t blocks = (p.count + GR_BLOCK - 1) / GR_BLOCK;
     double *sums = NULL;
     if (map->sum) {
-        sums = blocks <= STACK_BLOCKS
-                   ? few
-                   : gr_buffer(map->ctx->scope, blocks * (int64_t)sizeof *sums);
+        sums = blocks <= STACK_BLOCKS ? few
+                                      : gr_buffer(map->ctx->scope, blocks * (int64_t)sizeof *sums);
         if (!sums)
             return -1;
     }

@@ -1,10 +1,10 @@
-/* memory.c - where every byte comes from: the allocator seam, arenas for headers, a pool of buffers.
+/* memory.c - where every byte comes from: the allocator seam, arenas, a pool of buffers.
  *
- * Headers (tensors, tape entries, scopes) are cut from chunks. A scope owns its chunks; when it ends
- * they go to the end of the context's reserve, from whose front the next scope takes them, but never
- * the last GR_QUARANTINE ones: so a pointer into an ended scope meets a header marked dead, and not a
- * new tensor, for as long as that. Element buffers go by size class from the pool to a scope and back.
- * From the second step of a loop on, neither needs the allocator.
+ * Headers (tensors, tape entries, scopes) are cut from chunks. A scope owns its chunks; when it
+ * ends they go to the end of the context's reserve, from whose front the next scope takes them, but
+ * never the last GR_QUARANTINE ones: so a pointer into an ended scope meets a header marked dead,
+ * and not a new tensor, for as long as that. Element buffers go by size class from the pool to a
+ * scope and back. From the second step of a loop on, neither needs the allocator.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -60,7 +60,7 @@ void gr_release(gr_context *ctx, void *memory, int64_t bytes)
     ctx->allocator.release(ctx->allocator.state, memory, (size_t)round_up(bytes));
 }
 
-/* ---- Chunks ------------------------------------------------------------------------------------ */
+/* ---- Chunks ---------------------------------------------------------------------------------- */
 
 static gr_chunk *chunk_new(gr_context *ctx, int64_t bytes)
 {
@@ -134,7 +134,7 @@ gr_scope *gr_scope_open(gr_context *ctx, gr_scope *outer)
     return scope;
 }
 
-/* ---- Buffers ------------------------------------------------------------------------------------ */
+/* ---- Buffers --------------------------------------------------------------------------------- */
 
 /* The smallest class that holds `bytes` (at least 64), and its size in bytes: 2^e (4+q) / 4. */
 static int size_class_of(int64_t *bytes)
@@ -182,7 +182,7 @@ static void buffers_give(gr_scope *scope)
     }
 }
 
-/* ---- Ends ----------------------------------------------------------------------------------------- */
+/* ---- Ends ------------------------------------------------------------------------------------ */
 
 void gr_scope_close(gr_scope *scope)
 {

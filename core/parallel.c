@@ -1,8 +1,8 @@
 /* parallel.c - the one place that starts threads.
  *
- * Work comes in parts that are cut by index before anybody asks how many threads there are; a part's
- * result depends on its index alone. So the threads decide who computes a part, and nothing else. A
- * part cannot allocate and cannot fail.
+ * Work comes in parts that are cut by index before anybody asks how many threads there are; a
+ * part's result depends on its index alone. So the threads decide who computes a part, and nothing
+ * else. A part cannot allocate and cannot fail.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -16,14 +16,15 @@ typedef struct words {
 static words philox(uint64_t seed, uint64_t stream, uint64_t index)
 {
     uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
-    words w = {{(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream,
-                (uint32_t)(stream >> 32)}};
+    words w = {
+        {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)}};
     for (int round = 0; round < 10; round++) {
         const uint64_t product0 = (uint64_t)0xD2511F53u * w.at[0];
         const uint64_t product1 = (uint64_t)0xCD9E8D57u * w.at[2];
         w = (words){{(uint32_t)(product1 >> 32) ^ w.at[1] ^ key0, (uint32_t)product1,
                      (uint32_t)(product0 >> 32) ^ w.at[3] ^ key1, (uint32_t)product0}};
-        key0 += 0x9E3779B9u; /* the golden ratio, and the square root of 3 less 1, as the paper has */
+        key0 +=
+            0x9E3779B9u; /* the golden ratio, and the square root of 3 less 1, as the paper has */
         key1 += 0xBB67AE85u;
     }
     return w;

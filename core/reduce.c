@@ -45,7 +45,7 @@ static void order_axes(reduction *r, const gr_tensor *x, const bool *reduced)
     }
 }
 
-/* ---- Along ------------------------------------------------------------------------------------------ */
+/* ---- Along ----------------------------------------------------------------------------------- */
 
 static double sum_along(const reduction *r, int64_t output, int64_t block)
 {
@@ -73,9 +73,10 @@ static void run_along(void *state, int64_t task)
     r->sums[task] = sum_along(r, task / r->blocks, task % r->blocks);
 }
 
-/* ---- Across ----------------------------------------------------------------------------------------- */
+/* ---- Across ---------------------------------------------------------------------------------- */
 
-/* Whether the reader has two axes left, the result's with stride 1 outside and one reduced inside. */
+/* Whether the reader has two axes left, the result's with stride 1 outside and one reduced
+   inside. */
 static bool is_across(const reduction *r)
 {
     return r->reader.ndim == 2 && r->reader.strides[0] == 1 && r->reader.shape[0] == r->outputs &&
@@ -104,7 +105,7 @@ static void run_across(void *state, int64_t task)
     sum_across(r, task / r->blocks * TILE, task % r->blocks);
 }
 
-/* ---- Both --------------------------------------------------------------------------------------------- */
+/* ---- Both ------------------------------------------------------------------------------------ */
 
 /* out[i] = scale_to (the i-th sum): the sum itself, or over `divisor` where that is not 1. */
 static void store(const reduction *r, double divisor, gr_tensor *out)
@@ -128,8 +129,7 @@ gr_status gr_reduce_run(const gr_tensor *x, const bool *reduced, double divisor,
     gr_reader_begin(&r.reader, &r.view, &r.shape);
     r.direct = r.reader.contiguous && x->dtype == r.dtype;
     const int64_t tasks = r.outputs * r.blocks;
-    r.sums = tasks <= STACK_SUMS ? few
-                                 : gr_buffer(r.ctx->scope, tasks * (int64_t)sizeof *r.sums);
+    r.sums = tasks <= STACK_SUMS ? few : gr_buffer(r.ctx->scope, tasks * (int64_t)sizeof *r.sums);
     if (!r.sums)
         return GR_ERROR_MEMORY;
     const int threads = gr_threads_for(r.ctx, r.outputs * r.reduced);

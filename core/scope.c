@@ -26,7 +26,8 @@ gr_status gr_scope_begin(gr_context *ctx)
     return GR_OK;
 }
 
-/* Marks the headers dead first: the chunks keep them, for a while, for whoever still points here. */
+/* Marks the headers dead first: the chunks keep them, for a while, for whoever still points
+   here. */
 static void end_innermost(gr_context *ctx)
 {
     gr_scope *scope = ctx->scope;

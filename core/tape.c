@@ -54,7 +54,7 @@ gr_entry *gr_record(const gr_op *op, int count, gr_tensor *const *in, gr_tensor 
     return entry;
 }
 
-/* ---- Leaves ------------------------------------------------------------------------------------------ */
+/* ---- Leaves ---------------------------------------------------------------------------------- */
 
 gr_tensor *gr_detach(gr_tensor *x)
 {
@@ -108,14 +108,15 @@ gr_tensor *gr_parameter(gr_tensor *x)
     gr_reader_begin(&reader, x, &shape);
     gr_reader_read(&reader, 0, gr_numel(x), x->dtype, parameter->data);
     memset(gradient->data, 0, (size_t)(gr_numel(x) * gr_dtype_size(x->dtype)));
-    *state = (gr_parameter_state){.gradient = gradient, .tensor = parameter, .next = ctx->parameters};
+    *state =
+        (gr_parameter_state){.gradient = gradient, .tensor = parameter, .next = ctx->parameters};
     ctx->parameters = state;
     parameter->parameter = state;
     parameter->requires_grad = true;
     return parameter;
 }
 
-/* ---- What gr_backward has summed up -------------------------------------------------------------------- */
+/* ---- What gr_backward has summed up ---------------------------------------------------------- */
 
 static void forget(gr_parameter_state *state)
 {

@@ -7,15 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- Dtypes -------------------------------------------------------------------------------------- */
+/* ---- Dtypes ---------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
     int size;
     bool is_float;
 } dtypes[] = {
-    [GR_F32] = {"f32", 4, true},   [GR_F64] = {"f64", 8, true},  [GR_F16] = {"f16", 2, true},
-    [GR_BF16] = {"bf16", 2, true}, [GR_I32] = {"i32", 4, false}, [GR_I64] = {"i64", 8, false},
+    [GR_F32] = {"f32", 4, true},   [GR_F64] = {"f64", 8, true},    [GR_F16] = {"f16", 2, true},
+    [GR_BF16] = {"bf16", 2, true}, [GR_I32] = {"i32", 4, false},   [GR_I64] = {"i64", 8, false},
     [GR_U8] = {"u8", 1, false},    [GR_BOOL] = {"bool", 1, false},
 };
 
@@ -35,7 +35,7 @@ int gr_ktype(gr_dtype dtype)
 
 gr_dtype gr_ktype_dtype(int ktype) { return ktype == GR_K32 ? GR_F32 : GR_F64; }
 
-/* ---- Shapes --------------------------------------------------------------------------------------- */
+/* ---- Shapes ---------------------------------------------------------------------------------- */
 
 gr_dims gr_dims_from(int64_t count, const int64_t *values)
 {
@@ -73,8 +73,7 @@ int64_t gr_dims_count(const gr_dims *shape)
 
 bool gr_same_dims(const gr_dims *a, const gr_dims *b)
 {
-    return a->count == b->count &&
-           memcmp(a->at, b->at, (size_t)a->count * sizeof *a->at) == 0;
+    return a->count == b->count && memcmp(a->at, b->at, (size_t)a->count * sizeof *a->at) == 0;
 }
 
 int gr_axis_of(int ndim, int64_t axis)
@@ -132,18 +131,20 @@ bool gr_check_shape(gr_context *ctx, const char *op, gr_dtype dtype, const gr_di
                     gr_dims_text(shape).text);
             return false;
         }
-        /* What counts is the product without its zeros: strides are products of some of the sizes. */
+        /* What counts is the product without its zeros: strides are products of some of the sizes.
+           */
         if (shape->at[i] > 0)
             overflow |= __builtin_mul_overflow(elements, shape->at[i], &elements);
     }
     if (overflow || elements > INT64_MAX / 64) {
-        gr_fail(ctx, GR_ERROR_SHAPE, op, "shape %s has too many elements", gr_dims_text(shape).text);
+        gr_fail(ctx, GR_ERROR_SHAPE, op, "shape %s has too many elements",
+                gr_dims_text(shape).text);
         return false;
     }
     return true;
 }
 
-/* ---- Headers ---------------------------------------------------------------------------------------- */
+/* ---- Headers --------------------------------------------------------------------------------- */
 
 bool gr_context_usable(gr_context *ctx, gr_tensor **failed)
 {
@@ -204,11 +205,12 @@ bool gr_usable(const char *op, gr_tensor *x, int position, gr_tensor **failed)
     }
     *failed = &gr_context_of(x)->failed;
     if (x->state == GR_DEAD)
-        gr_fail(x->ctx, GR_ERROR_SCOPE, op, "operand %d belongs to a scope that has ended", position);
+        gr_fail(x->ctx, GR_ERROR_SCOPE, op, "operand %d belongs to a scope that has ended",
+                position);
     return x->state == GR_LIVE;
 }
 
-/* ---- Looking at tensors ------------------------------------------------------------------------------- */
+/* ---- Looking at tensors ---------------------------------------------------------------------- */
 
 /* A header that is neither live, dead nor failed was written over: nothing in it can be used. */
 gr_context *gr_context_of(const gr_tensor *x)

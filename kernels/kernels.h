@@ -21,7 +21,8 @@ enum { GR_K32, GR_K64, GR_KTYPES };
 
 /* out[j][i] = f(in[0][i], in[1][i], ...) for i in [0, n). in[k] and out[j] are contiguous arrays of
    the kernel's type (float or double); an output that is not wanted is NULL; an operand that is not
-   given is NULL. Returns 0, or GR_OUTSIDE_* bits for values outside the domain, found on the way. */
+   given is NULL. Returns 0, or GR_OUTSIDE_* bits for values outside the domain, found on the
+   way. */
 typedef int gr_map_kernel(int64_t n, void *const *out, const void *const *in, const void *args);
 
 enum { GR_OUTSIDE_INPUT = 1, GR_OUTSIDE_TARGET = 2 };
@@ -40,8 +41,8 @@ typedef struct gr_pow_kernel_args {
 } gr_pow_kernel_args;
 
 /* Of bce and bce_with_logits. in: x, target, weight, pos_weight, mask (each but x and target may be
-   NULL). out: loss, dx, dtarget, dweight, dpos_weight (any may be NULL), each before the reduction's
-   factor. Without lanes out[0] gets the losses; see gr_kernels.bce_sum. */
+   NULL). out: loss, dx, dtarget, dweight, dpos_weight (any may be NULL), each before the
+   reduction's factor. Without lanes out[0] gets the losses; see gr_kernels.bce_sum. */
 typedef struct gr_bce_kernel_args {
     double label_smoothing, gamma, alpha;
     bool strict_target;
@@ -56,15 +57,15 @@ typedef struct gr_kernels {
     /* lanes[i % GR_LANES] += x[i], in order of i, in double. */
     void (*accumulate[GR_KTYPES])(int64_t n, const void *x, double *lanes);
 
-    /* For each column c of `columns`: lanes[r % GR_LANES][c] += x[r * stride + c] for r in [0, rows)
-       in ascending order; lanes is [GR_LANES][columns]. The same sums as accumulate, for many
+    /* For each column c of `columns`: lanes[r % GR_LANES][c] += x[r * stride + c] for r in [0,
+       rows) in ascending order; lanes is [GR_LANES][columns]. The same sums as accumulate, for many
        columns side by side. */
     void (*accumulate_rows[GR_KTYPES])(int64_t rows, int64_t columns, const void *x, int64_t stride,
                                        double *lanes);
 
-    /* lanes += the losses of bce_with_logits without weight, pos_weight, mask or options, and, where
-       dx is not NULL, dx[i] = (s(x) - y) times scale. Costs one exp an element: the logarithms are
-       taken of the product of (1 + exp(-|x|)), lane by lane. */
+    /* lanes += the losses of bce_with_logits without weight, pos_weight, mask or options, and,
+       where dx is not NULL, dx[i] = (s(x) - y) times scale. Costs one exp an element: the
+       logarithms are taken of the product of (1 + exp(-|x|)), lane by lane. */
     void (*bce_with_logits_sum[GR_KTYPES])(int64_t n, const void *x, const void *y, void *dx,
                                            double scale, double *lanes);
 

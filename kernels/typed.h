@@ -1,8 +1,8 @@
-/* typed.h - one name for each dtype: a template says v_add or TYPED(loop) and gets the f32 or the f64
- * one, after the KIND that unit.inc has set.
+/* typed.h - one name for each dtype: a template says v_add or TYPED(loop) and gets the f32 or the
+ * f64 one, after the KIND that unit.inc has set.
  *
- * The v_ names are the vocabulary of the templates. vector_<isa>.inc defines the first group for its
- * registers, sleef.inc the second. A new instruction set writes one such file, and no template.
+ * The v_ names are the vocabulary of the templates. vector_<isa>.inc defines the first group for
+ * its registers, sleef.inc the second. A new instruction set writes one such file, and no template.
  *
  * SPDX-License-Identifier: MIT
  */

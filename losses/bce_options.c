@@ -1,9 +1,10 @@
 /* bce_options.c - what both binary cross entropies share: options, reduction, one fused pass.
  *
- * Of operands x, y, w, p, mask (the last three may be missing) the fused op's forward is one pass of the
- * kernel, which gives the loss and, for each operand that will want one, its gradient before the
- * reduction's factor. Backward then only scales what was saved. Where the backward pass is recorded, or
- * the denominator depends on w, the rule is `compose`, the same loss written with public ops.
+ * Of operands x, y, w, p, mask (the last three may be missing) the fused op's forward is one pass
+ * of the kernel, which gives the loss and, for each operand that will want one, its gradient before
+ * the reduction's factor. Backward then only scales what was saved. Where the backward pass is
+ * recorded, or the denominator depends on w, the rule is `compose`, the same loss written with
+ * public ops.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,7 +18,7 @@ static const gr_bce_kind *kind_of(const gr_op *op) { return (const gr_bce_kind *
 gr_tensor *gr_loss_one_minus(gr_tensor *y) { return gr_sub(gr_scalar_like(y, 1), y); }
 gr_tensor *gr_loss_times(gr_tensor *p, gr_tensor *a) { return p ? gr_mul(p, a) : a; }
 
-/* ---- Checks ------------------------------------------------------------------------------------------ */
+/* ---- Checks ---------------------------------------------------------------------------------- */
 
 static gr_status check_numbers(const char *op, gr_context *ctx, const gr_bce_args *args)
 {
@@ -25,11 +26,13 @@ static gr_status check_numbers(const char *op, gr_context *ctx, const gr_bce_arg
         return gr_fail(ctx, GR_ERROR_ARGUMENT, op, "label_smoothing %g lies outside [0,1]",
                        args->label_smoothing);
     if (!(args->gamma >= 0 && args->gamma < INFINITY))
-        return gr_fail(ctx, GR_ERROR_ARGUMENT, op, "gamma %g is not a number from 0 up", args->gamma);
+        return gr_fail(ctx, GR_ERROR_ARGUMENT, op, "gamma %g is not a number from 0 up",
+                       args->gamma);
     if (!(args->alpha >= 0 && args->alpha <= 1))
         return gr_fail(ctx, GR_ERROR_ARGUMENT, op, "alpha %g lies outside [0,1]", args->alpha);
     if ((int)args->denominator < GR_ALL || args->denominator > GR_WEIGHTS)
-        return gr_fail(ctx, GR_ERROR_ARGUMENT, op, "unknown denominator %d", (int)args->denominator);
+        return gr_fail(ctx, GR_ERROR_ARGUMENT, op, "unknown denominator %d",
+                       (int)args->denominator);
     return gr_check_reduction(ctx, op, args->reduction);
 }
 
@@ -52,11 +55,12 @@ static gr_status check_option(const char *op, const char *name, const gr_tensor 
     if (!option)
         return GR_OK;
     if (!gr_broadcasts_to(option, &shape) || option->ndim > x->ndim)
-        return gr_fail(x->ctx, GR_ERROR_BROADCAST, op, "%s shape %s does not broadcast to the input's, %s",
-                       name, gr_shape_text(option).text, gr_dims_text(&shape).text);
+        return gr_fail(x->ctx, GR_ERROR_BROADCAST, op,
+                       "%s shape %s does not broadcast to the input's, %s", name,
+                       gr_shape_text(option).text, gr_dims_text(&shape).text);
     if (gr_dtype_is_float(option->dtype) && option->dtype != x->dtype && !option->weak)
-        return gr_fail(x->ctx, GR_ERROR_DTYPE, op, "%s is %s, the input %s (gr_cast converts)", name,
-                       gr_dtype_name(option->dtype), gr_dtype_name(x->dtype));
+        return gr_fail(x->ctx, GR_ERROR_DTYPE, op, "%s is %s, the input %s (gr_cast converts)",
+                       name, gr_dtype_name(option->dtype), gr_dtype_name(x->dtype));
     return GR_OK;
 }
 
@@ -99,8 +103,7 @@ gr_tensor *gr_bce_apply(const gr_bce_kind *kind, gr_tensor *x, const gr_bce_args
     in[P] = along_class_axis(name, x, in[P], &args->class_axis);
     if (in[P] && gr_failed(in[P]))
         return in[P];
-    if (check_numbers(name, ctx, args) != GR_OK ||
-        check_target(name, x, in[Y]) != GR_OK ||
+    if (check_numbers(name, ctx, args) != GR_OK || check_target(name, x, in[Y]) != GR_OK ||
         check_option(name, "weight", x, in[W]) != GR_OK ||
         check_option(name, "pos_weight", x, in[P]) != GR_OK ||
         check_option(name, "mask", x, in[MASK]) != GR_OK)
@@ -116,7 +119,7 @@ gr_tensor *gr_bce_apply(const gr_bce_kind *kind, gr_tensor *x, const gr_bce_args
     return gr_apply_with(&kind->op, OPERANDS, in, &call);
 }
 
-/* ---- Forward ------------------------------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------------------------- */
 
 gr_status gr_bce_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
 {
@@ -126,16 +129,16 @@ gr_status gr_bce_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
     return GR_OK;
 }
 
-/* Whether nothing but input and target matters, so that the logarithms can be taken together. Up to a
-   block they are not: then the sum is exactly that of the elements' losses as GR_NONE gives them. */
+/* Whether nothing but input and target matters, so that the logarithms can be taken together. Up to
+   a block they are not: then the sum is exactly that of the elements' losses as GR_NONE gives
+   them. */
 static bool is_plain(const gr_bce_kind *kind, const gr_call *call)
 {
     const gr_bce_call *args = call->args;
     const gr_bce_kernel_args *options = &args->kernel;
     bool plain = kind->kernel == GR_KERNEL_BCE_WITH_LOGITS && args->reduction != GR_NONE &&
-                 gr_numel(call->in[X]) >= GR_BLOCK &&
-                 options->label_smoothing == 0 && options->gamma == 0 && options->alpha == 0 &&
-                 !options->strict_target;
+                 gr_numel(call->in[X]) >= GR_BLOCK && options->label_smoothing == 0 &&
+                 options->gamma == 0 && options->alpha == 0 && !options->strict_target;
     for (int i = W; i < OPERANDS; i++)
         plain = plain && !call->in[i];
     return plain && !(call->saved && call->in[Y]->requires_grad);
@@ -148,14 +151,15 @@ static int plain_lanes(const gr_map *map, int64_t count, void *const *out, const
     return 0;
 }
 
-/* A place for each gradient that a later sweep may ask for, in the type that the kernel computes in. */
+/* A place for each gradient that a later sweep may ask for, in the type that the kernel computes
+   in. */
 static bool make_room(const gr_call *call, gr_map *map)
 {
     for (int i = X; call->saved && i <= P; i++) {
         if (!call->in[i] || !call->in[i]->requires_grad)
             continue;
-        map->out[i + 1] = gr_tensor_in(call->ctx->scope, call->op->name,
-                                       gr_ktype_dtype(map->ktype), &map->shape);
+        map->out[i + 1] =
+            gr_tensor_in(call->ctx->scope, call->op->name, gr_ktype_dtype(map->ktype), &map->shape);
         if (!map->out[i + 1])
             return false;
     }
@@ -181,15 +185,16 @@ static gr_status raise_outside(const gr_call *call, int operand)
         for (int64_t axis = shape.count - 1, rest = i; axis >= 0; rest /= shape.at[axis--])
             index.at[axis] = rest % shape.at[axis];
         return gr_fail(call->ctx, GR_ERROR_DOMAIN, call->op->name,
-                       "%s at %s of shape %s is %g, outside [0,1]", operand == X ? "input" : "target",
-                       gr_dims_text(&index).text, gr_dims_text(&shape).text, value);
+                       "%s at %s of shape %s is %g, outside [0,1]",
+                       operand == X ? "input" : "target", gr_dims_text(&index).text,
+                       gr_dims_text(&shape).text, value);
     }
     return gr_fail(call->ctx, GR_ERROR_DOMAIN, call->op->name, "an element lies outside [0,1]");
 }
 
 /* The sum over the elements that the mask keeps of 1, or of w. */
-static bool sum_kept(gr_context *ctx, const gr_dims *shape, const gr_tensor *mask, const gr_tensor *w,
-                     double *sum)
+static bool sum_kept(gr_context *ctx, const gr_dims *shape, const gr_tensor *mask,
+                     const gr_tensor *w, double *sum)
 {
     const gr_dims none = {0};
     gr_tensor *one = gr_tensor_in(ctx->scope, "bce", GR_F64, &none);
@@ -260,7 +265,7 @@ gr_status gr_bce_forward(const gr_call *call)
     return GR_OK;
 }
 
-/* ---- Backward -------------------------------------------------------------------------------------------- */
+/* ---- Backward -------------------------------------------------------------------------------- */
 
 /* a, and `instead` where the mask drops the element, whatever a is there. */
 static gr_tensor *masked(gr_tensor *mask, gr_tensor *a, double instead)
@@ -304,8 +309,8 @@ static gr_tensor *blend(gr_tensor *t, gr_tensor *a, gr_tensor *b)
     return gr_add(gr_mul(t, a), gr_mul(gr_sub(gr_scalar_like(t, 1), t), b));
 }
 
-/* (1 - p_t)^gamma. Where 1 - p_t is 0 so is the loss, faster than any slope of the power grows; and an
-   infinite loss has the factor's limit: in both places the factor is a constant. */
+/* (1 - p_t)^gamma. Where 1 - p_t is 0 so is the loss, faster than any slope of the power grows; and
+   an infinite loss has the factor's limit: in both places the factor is a constant. */
 static gr_tensor *focal_factor(gr_tensor *m, double gamma, gr_tensor *losses)
 {
     gr_tensor *zero = gr_scalar_like(m, 0), *none = gr_equal(m, zero);
@@ -326,8 +331,9 @@ static gr_tensor *focus(const gr_bce_kind *kind, const gr_bce_kernel_args *optio
         losses = gr_mul(focal_factor(m, options->gamma, losses), losses);
     }
     if (options->alpha != 0)
-        losses = gr_mul(blend(t, gr_scalar_like(t, options->alpha),
-                              gr_scalar_like(t, 1 - options->alpha)), losses);
+        losses = gr_mul(
+            blend(t, gr_scalar_like(t, options->alpha), gr_scalar_like(t, 1 - options->alpha)),
+            losses);
     return losses;
 }
 
@@ -364,7 +370,7 @@ void gr_bce_vjp(const gr_node *node, gr_tensor *g, gr_tensor **dx)
     gr_vjp_by_composition(node, g, dx, compose);
 }
 
-/* ---- Elements alone ---------------------------------------------------------------------------------------- */
+/* ---- Elements alone -------------------------------------------------------------------------- */
 
 gr_status gr_bce_element_forward(gr_kernel_id kernel, int output, const gr_call *call)
 {

@@ -7,13 +7,14 @@
  * bce_options.c, in the order in which they act:
  *
  *     .label_smoothing e   y (1-e) + e/2 stands for y
- *     .gamma, .alpha       l times (1-p_t)^gamma (alpha y + (1-alpha)(1-y)),  p_t = s(x) y + s(-x) (1-y)
+ *     .gamma, .alpha       l times (1-p_t)^gamma (alpha y + (1-alpha)(1-y));  p_t = s(x) y + s(-x)(1-y)
  *     .weight w            times w
  *     .mask                0 where the mask is 0, and so are the gradients
  *     .reduction           none, sum, or mean over .denominator: all, kept ones, or the sum of w
  *
- * One pass of the kernel (kernels/bce.inc) gives value and gradients; where the backward pass is itself
- * recorded, the rule is the composition of the element's loss below, the options and the reduction.
+ * One pass of the kernel (kernels/bce.inc) gives value and gradients; where the backward pass is
+ * itself recorded, the rule is the composition of the element's loss below, the options and the
+ * reduction.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -50,8 +51,11 @@ static gr_status element_forward(const gr_call *call)
 {
     return gr_bce_element_forward(GR_KERNEL_BCE_WITH_LOGITS, 0, call);
 }
-static const gr_op element_op = {.name = "bce_with_logits", .arity = 3, .flags = GR_OP_STRIDED,
-                                 .forward = element_forward, .vjp = element_vjp,
+static const gr_op element_op = {.name = "bce_with_logits",
+                                 .arity = 3,
+                                 .flags = GR_OP_STRIDED,
+                                 .forward = element_forward,
+                                 .vjp = element_vjp,
                                  .shape = gr_broadcast_shape};
 static gr_tensor *element(gr_tensor *x, gr_tensor *y, gr_tensor *p)
 {
@@ -70,7 +74,7 @@ static const gr_bce_kind kind = {.op = GR_BCE_OP("bce_with_logits"),
                                  .element = element,
                                  .probabilities = probabilities};
 
-/* ---- Without cancellation, up to infinity --------------------------------------------------------- */
+/* ---- Without cancellation, up to infinity ---------------------------------------------------- */
 
 /* c v, where a coefficient c of exactly 0 kills an infinite v: the limit as v grows. NaN stays. */
 static gr_tensor *times_limit(gr_tensor *c, gr_tensor *v)
@@ -80,8 +84,8 @@ static gr_tensor *times_limit(gr_tensor *c, gr_tensor *v)
     return gr_mul(c, gr_where(gr_equal(c, gr_scalar_like(c, 0)), finite, v));
 }
 
-/* p softplus(-x) - softplus(x), which cancels for p near 1, as (p-1) softplus(-|x|) + (x < 0 ? -p x : -x).
-   Each side is written as a function that is smooth at 0, for its gradient's sake. */
+/* p softplus(-x) - softplus(x), which cancels for p near 1, as (p-1) softplus(-|x|) + (x < 0 ? -p x
+   : -x). Each side is written as a function that is smooth at 0, for its gradient's sake. */
 static gr_tensor *target_slope(gr_tensor *x, gr_tensor *p)
 {
     gr_tensor *minus_x = gr_neg(x), *more = gr_sub(p, gr_scalar_like(p, 1));

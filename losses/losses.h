@@ -20,22 +20,25 @@ typedef struct gr_bce_call {
     gr_denominator denominator;
 } gr_bce_call;
 
-/* One of the two binary cross entropies: of a logit, of a probability. The op comes first: from a node
-   the shared pieces find their kind. */
+/* One of the two binary cross entropies: of a logit, of a probability. The op comes first: from a
+   node the shared pieces find their kind. */
 typedef struct gr_bce_kind {
     gr_op op; /* GR_BCE_OP(name): the whole loss, fused, of operands x, y, w, p, mask */
     gr_kernel_id kernel;
     double neutral; /* an input that is fine where the mask hides the real one */
-    /* The loss of each element, unweighted, differentiable in x, y and p (NULL: 1), and the probability
-       that x stands for and its complement: of these and public ops the recorded rule is made. */
+    /* The loss of each element, unweighted, differentiable in x, y and p (NULL: 1), and the
+       probability that x stands for and its complement: of these and public ops the recorded rule
+       is made. */
     gr_tensor *(*element)(gr_tensor *x, gr_tensor *y, gr_tensor *p);
     void (*probabilities)(gr_tensor *x, gr_tensor **positive, gr_tensor **negative);
 } gr_bce_kind;
 
 #define GR_BCE_OP(loss)                                                                            \
-    {.name = (loss), .arity = 5, .flags = GR_OP_STRIDED, .forward = gr_bce_forward,                \
-     .vjp = gr_bce_vjp, .fused_vjp = gr_bce_fused_vjp, .shape = gr_bce_shape,                      \
-     .args_size = sizeof(gr_bce_call)}
+    {                                                                                              \
+        .name = (loss), .arity = 5, .flags = GR_OP_STRIDED, .forward = gr_bce_forward,             \
+        .vjp = gr_bce_vjp, .fused_vjp = gr_bce_fused_vjp, .shape = gr_bce_shape,                   \
+        .args_size = sizeof(gr_bce_call)                                                           \
+    }
 gr_status gr_bce_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape);
 gr_status gr_bce_forward(const gr_call *call);
 void gr_bce_vjp(const gr_node *node, gr_tensor *g, gr_tensor **dx);

@@ -49,7 +49,7 @@ struct gr_optimizer {
     gr_tensor **state;
 };
 
-/* ---- The rules ------------------------------------------------------------------------------ */
+/* ---- The rules ------------------------------------------------------------------------------- */
 
 /* g <- g + weight_decay theta, where there is a decay: 0 times infinity would be NaN. */
 static void add_decay(const gr_optimizer *o, piece *p)
@@ -119,7 +119,7 @@ static const rule rule_momentum = {"sgd", 1, false, apply_momentum};
 static const rule rule_adam = {"adam", 2, true, apply_adam};
 static const rule rule_adamw = {"adamw", 2, true, apply_adamw};
 
-/* ---- A step --------------------------------------------------------------------------------- */
+/* ---- A step ---------------------------------------------------------------------------------- */
 
 static char *element(const gr_tensor *x, int64_t at)
 {
@@ -207,7 +207,7 @@ gr_status gr_step(gr_optimizer *optimizer)
     return GR_OK;
 }
 
-/* ---- Making one ----------------------------------------------------------------------------- */
+/* ---- Making one ------------------------------------------------------------------------------ */
 
 /* Stand for optimisers without a context to live in; never written. */
 static gr_optimizer *optimizer_without_home(gr_status status)
@@ -406,7 +406,7 @@ gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args)
     return new_adam(ctx, &rule_adamw, 0.01, args);
 }
 
-/* ---- Looking at one ------------------------------------------------------------------------- */
+/* ---- Looking at one -------------------------------------------------------------------------- */
 
 double gr_learning_rate(const gr_optimizer *optimizer) { return optimizer ? optimizer->lr : NAN; }
 

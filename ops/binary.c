@@ -9,11 +9,11 @@
 #define BINARY(f, NAME, kind, low, high, reference)                                                \
     static void f##_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx);                           \
     static const gr_row f##_row = {{.name = #f,                                                    \
-                                       .arity = 2,                                                 \
-                                       .flags = GR_OP_STRIDED,                                     \
-                                       .forward = gr_elementwise_forward,                          \
-                                       .vjp = f##_vjp},                                            \
-                                      GR_KERNEL_##NAME};
+                                    .arity = 2,                                                    \
+                                    .flags = GR_OP_STRIDED,                                        \
+                                    .forward = gr_elementwise_forward,                             \
+                                    .vjp = f##_vjp},                                               \
+                                   GR_KERNEL_##NAME};
 #include "ops.def"
 
 static gr_tensor *apply(const gr_row *row, gr_tensor *a, gr_tensor *b)
@@ -67,7 +67,8 @@ static gr_tensor *share(gr_tensor *g, gr_tensor *chosen, gr_tensor *a, gr_tensor
     return gr_where(chosen, g, rest);
 }
 
-/* maximum(a, b): the larger; the gradient goes to the one chosen, half to each where they are equal */
+/* maximum(a, b): the larger; the gradient goes to the one chosen, half to each where they are
+   equal */
 gr_tensor *gr_maximum(gr_tensor *a, gr_tensor *b) { return apply(&maximum_row, a, b); }
 static void maximum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
@@ -89,7 +90,7 @@ static void minimum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
         dx[1] = share(g, gr_less(b, a), a, b);
 }
 
-/* ---- Comparisons ---------------------------------------------------------------------------------- */
+/* ---- Comparisons ----------------------------------------------------------------------------- */
 
 /* Any dtypes; the broadcast shape, bool. A scalar of gr_scalar takes the other's side as it is: its
    value is compared in f64 with an integer, in f32 with an f32, rounded to that first. */
@@ -108,15 +109,15 @@ static gr_status compare_shape(const gr_call *call, gr_dtype *dtype, gr_dims *sh
 
 #define COMPARE(f, NAME, reference)                                                                \
     static const gr_row f##_row = {{.name = #f,                                                    \
-                                       .arity = 2,                                                 \
-                                       .flags = GR_OP_STRIDED | GR_OP_NO_GRAD,                     \
-                                       .forward = gr_elementwise_forward,                          \
-                                       .shape = compare_shape},                                    \
-                                      GR_KERNEL_##NAME};                                           \
+                                    .arity = 2,                                                    \
+                                    .flags = GR_OP_STRIDED | GR_OP_NO_GRAD,                        \
+                                    .forward = gr_elementwise_forward,                             \
+                                    .shape = compare_shape},                                       \
+                                   GR_KERNEL_##NAME};                                              \
     gr_tensor *gr_##f(gr_tensor *a, gr_tensor *b) { return apply(&f##_row, a, b); }
 #include "ops.def"
 
-/* ---- Choice ---------------------------------------------------------------------------------------- */
+/* ---- Choice ---------------------------------------------------------------------------------- */
 
 /* The condition has any dtype; the others are floats of one. */
 static gr_status where_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)

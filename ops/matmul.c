@@ -3,14 +3,15 @@
  *   matmul(a, b)[i,j] = sum over k of a[i,k] b[k,j];  da = g b^T, db = a^T g
  *
  * Each element is one chain of fused multiply-adds in ascending k, so the result has the same bits
- * for every instruction set and for any share of rows and columns among threads. A transposed operand
- * is a view: the kernel packs it from where it lies.
+ * for every instruction set and for any share of rows and columns among threads. A transposed
+ * operand is a view: the kernel packs it from where it lies.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "core/internal.h"
 
-/* Multiply-adds below which one thread does it all, and rows or columns that a thread takes at least. */
+/* Multiply-adds below which one thread does it all, and rows or columns that a thread takes at
+   least. */
 enum { GRAIN = 1024 * 1024, STRIP = 48 };
 
 static gr_status matmul_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
@@ -96,10 +97,17 @@ static gr_status matmul_forward(const gr_call *call)
     if (!b || !c)
         return GR_ERROR_MEMORY;
     const gr_gemm problem = {
-        .m = a->shape[0], .n = b->shape[1], .k = a->shape[1],
-        .a = a->data, .a_row = a->strides[0], .a_column = a->strides[1],
-        .b = b->data, .b_row = b->strides[0], .b_column = b->strides[1],
-        .c = c->data, .c_row = c->strides[0],
+        .m = a->shape[0],
+        .n = b->shape[1],
+        .k = a->shape[1],
+        .a = a->data,
+        .a_row = a->strides[0],
+        .a_column = a->strides[1],
+        .b = b->data,
+        .b_row = b->strides[0],
+        .b_column = b->strides[1],
+        .c = c->data,
+        .c_row = c->strides[0],
     };
     if (gr_numel(c) && !multiply(call->ctx, ktype, &problem))
         return GR_ERROR_MEMORY;

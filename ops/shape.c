@@ -10,9 +10,9 @@
 
 /* What a view's gradient rule needs to know. */
 typedef struct view_call {
-    gr_dims shape;  /* reshape, expand: the result's */
-    gr_dims order;  /* permute */
-    int axis;       /* slice */
+    gr_dims shape; /* reshape, expand: the result's */
+    gr_dims order; /* permute */
+    int axis;      /* slice */
     int64_t start, step;
 } view_call;
 
@@ -42,15 +42,15 @@ static void contiguous_strides(const gr_dims *shape, int64_t *strides)
     }
 }
 
-/* ---- reshape ---------------------------------------------------------------------------------------- */
+/* ---- reshape --------------------------------------------------------------------------------- */
 
 /* reshape(x): the elements in row-major order under another shape;  dx = g under x's shape */
 static void reshape_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     dx[0] = gr_reshape(g, gr_shape_of(n->in[0]));
 }
-static const gr_op reshape_op = {.name = "reshape", .arity = 1, .vjp = reshape_vjp,
-                                 .args_size = sizeof(view_call)};
+static const gr_op reshape_op = {
+    .name = "reshape", .arity = 1, .vjp = reshape_vjp, .args_size = sizeof(view_call)};
 
 /* Puts what is left in the place of a -1; false if the elements do not fit the shape. */
 static bool fit_shape(gr_dims *shape, int64_t count)
@@ -84,7 +84,8 @@ gr_tensor *gr_reshape(gr_tensor *x, gr_dims shape)
                               gr_shape_text(x).text, gr_dims_text(&asked).text);
     if (gr_same_dims(&shape, &own))
         return x;
-    if (!gr_check_shape(x->ctx, "reshape", x->dtype, &shape)) /* one without elements may be too large */
+    if (!gr_check_shape(x->ctx, "reshape", x->dtype,
+                        &shape)) /* one without elements may be too large */
         return failed;
     x = gr_contiguous(x);
     if (gr_failed(x))
@@ -95,7 +96,7 @@ gr_tensor *gr_reshape(gr_tensor *x, gr_dims shape)
     return view(&reshape_op, x, &call, &shape, strides, 0);
 }
 
-/* ---- permute, transpose -------------------------------------------------------------------------------- */
+/* ---- permute, transpose ---------------------------------------------------------------------- */
 
 /* permute(x, order): axis i is x's axis order[i];  dx = g with the inverse order */
 static void permute_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
@@ -106,8 +107,8 @@ static void permute_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
         inverse.at[order.at[i]] = i;
     dx[0] = gr_permute(g, inverse);
 }
-static const gr_op permute_op = {.name = "permute", .arity = 1, .vjp = permute_vjp,
-                                 .args_size = sizeof(view_call)};
+static const gr_op permute_op = {
+    .name = "permute", .arity = 1, .vjp = permute_vjp, .args_size = sizeof(view_call)};
 
 gr_tensor *gr_permute(gr_tensor *x, gr_dims order)
 {
@@ -149,7 +150,7 @@ gr_tensor *gr_transpose(gr_tensor *x)
     return gr_permute(x, order);
 }
 
-/* ---- expand ----------------------------------------------------------------------------------------------- */
+/* ---- expand ---------------------------------------------------------------------------------- */
 
 /* expand(x): x broadcast to a larger shape;  dx = g, which the engine sums down to x's shape */
 static void expand_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
@@ -157,8 +158,8 @@ static void expand_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     (void)n;
     dx[0] = g;
 }
-static const gr_op expand_op = {.name = "expand", .arity = 1, .vjp = expand_vjp,
-                                .args_size = sizeof(view_call)};
+static const gr_op expand_op = {
+    .name = "expand", .arity = 1, .vjp = expand_vjp, .args_size = sizeof(view_call)};
 
 gr_tensor *gr_expand(gr_tensor *x, gr_dims shape)
 {
@@ -179,18 +180,18 @@ gr_tensor *gr_expand(gr_tensor *x, gr_dims shape)
     return view(&expand_op, x, &call, &shape, strides, 0);
 }
 
-/* ---- slice -------------------------------------------------------------------------------------------------- */
+/* ---- slice ----------------------------------------------------------------------------------- */
 
-/* The gradient of a slice: g in the places that were taken, zeros elsewhere. It is an op of its own,
-   whose gradient is the slice again. */
+/* The gradient of a slice: g in the places that were taken, zeros elsewhere. It is an op of its
+   own, whose gradient is the slice again. */
 static gr_tensor *unslice(gr_tensor *g, const view_call *call);
 
 static void slice_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     dx[0] = unslice(g, n->args);
 }
-static const gr_op slice_op = {.name = "slice", .arity = 1, .vjp = slice_vjp,
-                               .args_size = sizeof(view_call)};
+static const gr_op slice_op = {
+    .name = "slice", .arity = 1, .vjp = slice_vjp, .args_size = sizeof(view_call)};
 
 /* A view of the taken places; call->shape is the whole's. */
 static gr_tensor *take(const gr_op *op, gr_tensor *x, const view_call *call, int64_t count)
@@ -277,12 +278,12 @@ gr_tensor *gr_slice(gr_tensor *x, int axis, int64_t start, int64_t stop, int64_t
     /* A step beyond the axis takes one element, whatever it is; so it cannot overflow. */
     step = step < x->shape[at] || x->shape[at] < 1 ? step : x->shape[at];
     const int64_t count = stop > start ? (stop - start - 1) / step + 1 : 0;
-    const view_call call = {.shape = gr_shape_of(x), .axis = at, .start = start,
-                            .step = count > 1 ? step : 1};
+    const view_call call = {
+        .shape = gr_shape_of(x), .axis = at, .start = start, .step = count > 1 ? step : 1};
     return take(&slice_op, x, &call, count);
 }
 
-/* ---- copies ---------------------------------------------------------------------------------------------------- */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 static gr_status copy_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
 {

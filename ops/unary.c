@@ -1,7 +1,7 @@
 /* unary.c - functions of one operand, elementwise, any float dtype and shape.
  *
- * Each op: its formula, the public function, and the gradient rule under it; its row is in ops.def and
- * its kernel, of the same name, in kernels/map.inc.
+ * Each op: its formula, the public function, and the gradient rule under it; its row is in ops.def
+ * and its kernel, of the same name, in kernels/map.inc.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -10,11 +10,11 @@
 #define UNARY(f, NAME, kind, low, high, reference)                                                 \
     static void f##_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx);                           \
     static const gr_row f##_row = {{.name = #f,                                                    \
-                                       .arity = 1,                                                 \
-                                       .flags = GR_OP_STRIDED | GR_UNARY_##kind,                   \
-                                       .forward = gr_elementwise_forward,                          \
-                                       .vjp = f##_vjp},                                            \
-                                      GR_KERNEL_##NAME};
+                                    .arity = 1,                                                    \
+                                    .flags = GR_OP_STRIDED | GR_UNARY_##kind,                      \
+                                    .forward = gr_elementwise_forward,                             \
+                                    .vjp = f##_vjp},                                               \
+                                   GR_KERNEL_##NAME};
 enum { GR_UNARY_SMOOTH = 0, GR_UNARY_KINK = 0, GR_UNARY_FLAT = GR_OP_NO_GRAD };
 #include "ops.def"
 
@@ -62,17 +62,11 @@ static void sqrt_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 
 /* exp(x);  d = exp(x) dx */
 gr_tensor *gr_exp(gr_tensor *x) { return apply(&exp_row, x); }
-static void exp_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
-{
-    dx[0] = gr_mul(g, n->out);
-}
+static void exp_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx) { dx[0] = gr_mul(g, n->out); }
 
 /* log(x), natural;  d = dx / x */
 gr_tensor *gr_log(gr_tensor *x) { return apply(&log_row, x); }
-static void log_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
-{
-    dx[0] = gr_div(g, n->in[0]);
-}
+static void log_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx) { dx[0] = gr_div(g, n->in[0]); }
 
 /* log1p(x) = log(1 + x);  d = dx / (1 + x) */
 gr_tensor *gr_log1p(gr_tensor *x) { return apply(&log1p_row, x); }
@@ -98,7 +92,8 @@ static void sigmoid_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     dx[0] = gr_mul(g, gr_mul(n->out, gr_sigmoid(gr_neg(n->in[0]))));
 }
 
-/* tanh(x);  d = (1 - tanh(x)^2) dx = 4 sigmoid(2x) sigmoid(-2x) dx, the form without cancellation */
+/* tanh(x);  d = (1 - tanh(x)^2) dx = 4 sigmoid(2x) sigmoid(-2x) dx, the form without
+   cancellation */
 gr_tensor *gr_tanh(gr_tensor *x) { return apply(&tanh_row, x); }
 static void tanh_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {

@@ -53,7 +53,7 @@ typedef struct gr_tensor gr_tensor;
 /* The version of the library that runs, such as "0.1.0"; static. */
 GR_API const char *gr_version(void);
 
-/* ---- Errors -------------------------------------------------------------------------------- */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 typedef enum gr_status {
     GR_OK = 0,
@@ -95,7 +95,7 @@ GR_API void gr_error_clear(gr_context *ctx);
    note, such as that an argument is deprecated: nothing has failed. */
 typedef void gr_error_handler(gr_context *ctx, gr_status status, const char *message, void *data);
 
-/* ---- Contexts ------------------------------------------------------------------------------ */
+/* ---- Contexts -------------------------------------------------------------------------------- */
 
 /* Where a context's memory comes from. Both are called from one thread at a time. */
 typedef struct gr_allocator {
@@ -136,7 +136,7 @@ typedef struct gr_memory_report {
 } gr_memory_report;
 GR_API gr_memory_report gr_memory(const gr_context *ctx);
 
-/* ---- Scopes -------------------------------------------------------------------------------- */
+/* ---- Scopes ---------------------------------------------------------------------------------- */
 
 /* Opens a scope: what is made from here on dies with it. Fails with MEMORY. */
 GR_API gr_status gr_scope_begin(gr_context *ctx);
@@ -149,7 +149,7 @@ GR_API gr_status gr_scope_end(gr_context *ctx);
    Fails with MEMORY. */
 GR_API gr_tensor *gr_keep(gr_tensor *x);
 
-/* ---- Dtypes and shapes ---------------------------------------------------------------------- */
+/* ---- Dtypes and shapes ----------------------------------------------------------------------- */
 
 /* Ops compute in f32 and f64; f16 and bf16 are stored as such, computed in f32 and rounded once;
    the others are for data, targets, masks and conditions. */
@@ -199,7 +199,7 @@ typedef struct gr_tensors {
                   (gr_tensor *[]){__VA_ARGS__}})
 #endif
 
-/* ---- Making tensors ------------------------------------------------------------------------- */
+/* ---- Making tensors -------------------------------------------------------------------------- */
 
 /* Each is the scope's, contiguous, row-major. Each fails with MEMORY, with SHAPE for a negative
    size or more than GR_MAX_DIMS, and with DTYPE for an unknown dtype. */
@@ -239,7 +239,7 @@ GR_API gr_tensor *gr_randn(gr_context *ctx, gr_dtype dtype, gr_dims shape);
    does. */
 GR_API gr_tensor *gr_permutation(gr_context *ctx, int64_t count);
 
-/* ---- Looking at tensors --------------------------------------------------------------------- */
+/* ---- Looking at tensors ---------------------------------------------------------------------- */
 
 GR_API gr_context *gr_context_of(const gr_tensor *x);
 GR_API bool gr_failed(const gr_tensor *x); /* x is its context's failed tensor, or NULL */
@@ -268,7 +268,7 @@ GR_API GR_CHECKED gr_status gr_read(gr_tensor *x, gr_dtype dtype, int64_t count,
    is gr_numel(x) and x is contiguous, and with GRADIENT for the result of a recorded op. */
 GR_API GR_CHECKED gr_status gr_write(gr_tensor *x, gr_dtype dtype, int64_t count, const void *data);
 
-/* ---- Gradients ------------------------------------------------------------------------------ */
+/* ---- Gradients ------------------------------------------------------------------------------- */
 
 /* A copy of x that is the root's, outlives every step, and gets a gradient. x: any float dtype.
    Fails with DTYPE and MEMORY. */
@@ -323,7 +323,7 @@ GR_API GR_CHECKED gr_status gr_grad_with(gr_tensor *y, gr_tensors inputs, gr_ten
 typedef gr_tensor *gr_function(gr_tensors inputs, void *data);
 GR_API gr_tensor *gr_hessian(gr_function *f, void *data, gr_tensor *x);
 
-/* ---- Places --------------------------------------------------------------------------------- */
+/* ---- Places ---------------------------------------------------------------------------------- */
 
 /* Where an error's "(program.c:12)" comes from: each call below is also a macro of its own name
    that hands its result to gr_here. The functions serve C++ and other languages, without places. */

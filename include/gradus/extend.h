@@ -6,7 +6,8 @@
  *         gr_tensor *s = gr_sigmoid(n->in[0]);
  *         dx[0] = gr_mul(g, gr_add(s, gr_mul(n->out, gr_sub(gr_scalar_like(s, 1), s))));
  *     }
- *     static const gr_op swish = {.name = "swish", .arity = 1, .forward = swish_forward, .vjp = swish_vjp};
+ *     static const gr_op swish = {.name = "swish", .arity = 1,
+ *                                 .forward = swish_forward, .vjp = swish_vjp};
  *
  *     gr_tensor *y = gr_apply(&swish, x);
  *
@@ -31,7 +32,8 @@ typedef struct gr_call {
     const gr_op *op;
     gr_context *ctx;
     int count;                   /* of operands; one that is not given is NULL */
-    gr_tensor *in[GR_MAX_ARITY]; /* for an op without GR_OP_STRIDED contiguous, of the result's shape */
+    gr_tensor *in[GR_MAX_ARITY]; /* for an op without GR_OP_STRIDED contiguous, of the result's
+    shape */
     gr_tensor *out;              /* the result: allocated, contiguous, to be filled */
     const void *args;            /* the call's options, or NULL */
     gr_tensor **saved;           /* where forward may leave tensors for a fused rule, GR_MAX_ARITY
@@ -69,10 +71,12 @@ struct gr_op {
        the sweep fails with GRADIENT, unless GR_OP_NO_GRAD. */
     void (*vjp)(const gr_node *node, gr_tensor *g, gr_tensor **dx);
 
-    /* The same gradients, faster; used where the backward pass itself is not recorded. NULL: vjp. */
+    /* The same gradients, faster; used where the backward pass itself is not recorded. NULL: vjp.
+       */
     void (*fused_vjp)(const gr_node *node, gr_tensor *g, gr_tensor **dx);
 
-    /* Sets the result's dtype and shape, or raises. NULL: operands broadcast, dtype of the first. */
+    /* Sets the result's dtype and shape, or raises. NULL: operands broadcast, dtype of the first.
+       */
     gr_status (*shape)(const gr_call *call, gr_dtype *dtype, gr_dims *shape);
     size_t args_size; /* of the options struct that args points to */
 };

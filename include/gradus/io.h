@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-/* ---- CSV --------------------------------------------------------------------------------------- */
+/* ---- CSV ------------------------------------------------------------------------------------- */
 
 /* A table of text cells with named columns (RFC 4180: quotes, commas and line ends inside quotes,
    "" for a quote; CRLF or LF; a UTF-8 byte order mark is skipped). Blanks belong to a cell; a blank
@@ -59,13 +59,13 @@ GR_API int64_t gr_csv_column_at(const gr_csv *csv, int64_t row, int64_t column);
 GR_API GR_CHECKED gr_status gr_csv_number(const gr_csv *csv, int64_t row, int64_t column,
                                           double *value);
 
-/* The named columns as numbers, f64 [rows, count]; the scope's. missing: put where a cell is missing
-   (NaN to let it through as such); NULL: a missing cell is an error. Fails with ARGUMENT for a name
-   that is not there, and as gr_csv_number does. */
+/* The named columns as numbers, f64 [rows, count]; the scope's. missing: put where a cell is
+   missing (NaN to let it through as such); NULL: a missing cell is an error. Fails with ARGUMENT
+   for a name that is not there, and as gr_csv_number does. */
 GR_API gr_tensor *gr_csv_tensor(const gr_csv *csv, int64_t count, const char *const *names,
                                 const double *missing);
 
-/* ---- safetensors ------------------------------------------------------------------------------- */
+/* ---- safetensors ----------------------------------------------------------------------------- */
 
 /* A set of named tensors with a text to text map, the format of Hugging Face's safetensors: 8 bytes
    of header length, a JSON header, the tensors' bytes. Strict where the specification leaves room:
@@ -95,9 +95,9 @@ GR_API GR_CHECKED gr_status gr_save(gr_context *ctx, const char *path, int64_t c
 typedef struct gr_archive gr_archive;
 
 /* Reads a whole file, ours or another program's. The caller's: gr_archive_free. NULL on an error:
-   IO, or FORMAT for anything that the format does not allow, a truncated file, a dtype that gr_dtype
-   has not, a bool other than 0 and 1, or a tensor whose CRC-32, if there is one, does not fit;
-   MEMORY. Nothing is allocated for a size that the file has not. */
+   IO, or FORMAT for anything that the format does not allow, a truncated file, a dtype that
+   gr_dtype has not, a bool other than 0 and 1, or a tensor whose CRC-32, if there is one, does not
+   fit; MEMORY. Nothing is allocated for a size that the file has not. */
 GR_API gr_archive *gr_load(gr_context *ctx, const char *path);
 GR_API void gr_archive_free(gr_archive *archive);
 
@@ -115,7 +115,7 @@ GR_API gr_tensor *gr_archive_tensor(gr_archive *archive, const char *name);
 GR_API GR_CHECKED gr_status gr_archive_read(gr_archive *archive, int64_t count,
                                             const gr_named_tensor *tensors);
 
-/* ---- Text files, atomically --------------------------------------------------------------------- */
+/* ---- Text files, atomically ------------------------------------------------------------------ */
 
 /* Writes bytes to a path as gr_save does: whole or not at all. Fails with IO, NULL, ARGUMENT. */
 GR_API GR_CHECKED gr_status gr_write_file(gr_context *ctx, const char *path, const void *bytes,

@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-/* ---- Initialisers --------------------------------------------------------------------------- */
+/* ---- Initialisers ---------------------------------------------------------------------------- */
 
 /* New tensors of two dimensions [out, in], random, the scope's. Kaiming (He et al., "Delving deep
    into rectifiers", ICCV 2015): normal, variance 2/in, for relu. Xavier (Glorot and Bengio,
@@ -21,7 +21,7 @@ extern "C" {
 GR_API gr_tensor *gr_kaiming(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in);
 GR_API gr_tensor *gr_xavier(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in);
 
-/* ---- Layers --------------------------------------------------------------------------------- */
+/* ---- Layers ---------------------------------------------------------------------------------- */
 
 typedef enum gr_activation { GR_RELU = 0, GR_TANH, GR_SIGMOID, GR_IDENTITY } gr_activation;
 
@@ -56,7 +56,7 @@ GR_API gr_tensors gr_mlp_parameters(const gr_mlp *mlp);
 /* The name of the i-th of these, "layers.0.weight", "layers.0.bias", ...; NULL outside. */
 GR_API const char *gr_mlp_parameter_name(const gr_mlp *mlp, int64_t i);
 
-/* ---- Optimisers ----------------------------------------------------------------------------- */
+/* ---- Optimisers ------------------------------------------------------------------------------ */
 
 typedef struct gr_optimizer gr_optimizer;
 

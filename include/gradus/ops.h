@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-/* ---- Arithmetic ----------------------------------------------------------------------------- */
+/* ---- Arithmetic ------------------------------------------------------------------------------ */
 
 GR_API gr_tensor *gr_add(gr_tensor *a, gr_tensor *b); /* a + b;  da = g, db = g */
 GR_API gr_tensor *gr_sub(gr_tensor *a, gr_tensor *b); /* a - b;  da = g, db = -g */
@@ -32,7 +32,7 @@ GR_API gr_tensor *gr_minimum(gr_tensor *a, gr_tensor *b);
 /* x to a constant power; d = g exponent x^(exponent-1). NaN for x < 0 and a fractional exponent. */
 GR_API gr_tensor *gr_pow(gr_tensor *x, double exponent);
 
-/* ---- Functions of one operand --------------------------------------------------------------- */
+/* ---- Functions of one operand ---------------------------------------------------------------- */
 
 GR_API gr_tensor *gr_neg(gr_tensor *x);      /* -x */
 GR_API gr_tensor *gr_abs(gr_tensor *x);      /* |x|;  d = g sign(x), 0 at 0 */
@@ -59,15 +59,17 @@ GR_API gr_tensor *gr_less_equal(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_greater(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_greater_equal(gr_tensor *a, gr_tensor *b);
 
-/* a where condition is not 0, else b. condition: any dtype, no gradient, broadcasts with the others.
-   What is not chosen has no influence, NaN or not: neither on the value nor on a gradient. */
+/* a where condition is not 0, else b. condition: any dtype, no gradient, broadcasts with the
+   others. What is not chosen has no influence, NaN or not: neither on the value nor on a
+   gradient. */
 GR_API gr_tensor *gr_where(gr_tensor *condition, gr_tensor *a, gr_tensor *b);
 
 /* ---- Reductions ------------------------------------------------------------------------------ */
 
 /* Over `axes` (below 0: from the end; none: all), which vanish, or stay with size 1 where keepdim.
    Summed in f64, in one fixed order that neither threads nor instruction set change, rounded once.
-   Over no elements a sum is 0 and a mean NaN. Fails with SHAPE for an axis that x has not, or twice. */
+   Over no elements a sum is 0 and a mean NaN. Fails with SHAPE for an axis that x has not, or
+   twice. */
 typedef struct gr_reduce_args {
     gr_tensor *x;
     gr_dims axes;
@@ -85,7 +87,7 @@ GR_API gr_tensor *gr_mean_with(const gr_reduce_args *args);
 /* x summed to a shape that broadcasts to x's: the gradient of gr_expand. Fails with BROADCAST. */
 GR_API gr_tensor *gr_sum_to(gr_tensor *x, gr_dims shape);
 
-/* ---- Softmax ------------------------------------------------------------------------------------ */
+/* ---- Softmax --------------------------------------------------------------------------------- */
 
 /* Along an axis (below 0: from the end), shifted by the row's largest element m, which counts as a
    constant: no exponential overflows. An element that is -inf has softmax 0 and no influence; a row
@@ -105,7 +107,7 @@ GR_API gr_tensor *gr_log_softmax(gr_tensor *x, int axis);
    multiply-adds in ascending k, starting at 0. Fails with SHAPE. */
 GR_API gr_tensor *gr_matmul(gr_tensor *a, gr_tensor *b);
 
-/* ---- Shapes ------------------------------------------------------------------------------------ */
+/* ---- Shapes ---------------------------------------------------------------------------------- */
 
 /* These take every dtype and return views: no copy, but for gr_cast, and gr_reshape and
    gr_contiguous of a strided tensor. Where reshape, contiguous or cast change nothing, they return

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- A context whose allocator can fail ----------------------------------------------------- */
+/* ---- A context whose allocator can fail ------------------------------------------------------ */
 
 static gr_context *ctx;
 
@@ -44,7 +44,7 @@ static bool same_bits(gr_tensor *x, const void *data)
 
 static gr_gradcheck_report report;
 
-/* ---- Right functions ------------------------------------------------------------------------ */
+/* ---- Right functions ------------------------------------------------------------------------- */
 
 static gr_tensor *dense(gr_tensors in, void *data)
 {
@@ -193,7 +193,7 @@ Test(gradcheck, it_works_where_recording_is_off)
     gr_no_grad_end(ctx);
 }
 
-/* ---- An op with faults ---------------------------------------------------------------------- */
+/* ---- An op with faults ----------------------------------------------------------------------- */
 
 enum fault {
     NO_FAULT,
@@ -284,7 +284,7 @@ static gr_tensor *bumps(gr_tensors in, void *op)
 
 static gr_tensor *bump_mean(gr_tensors in, void *op) { return gr_mean(bumps(in, op)); }
 
-/* ---- Faults --------------------------------------------------------------------------------- */
+/* ---- Faults ---------------------------------------------------------------------------------- */
 
 static gr_tensor *points(void) { return VECTOR(0.5, -1.25, 2, 0.75, -0.1, 1.5); }
 
@@ -438,7 +438,7 @@ Test(gradcheck, random_numbers_in_the_function_are_caught_and_given_back)
     cr_expect_eq(gr_context_free(twin), GR_OK);
 }
 
-/* ---- Domains -------------------------------------------------------------------------------- */
+/* ---- Domains --------------------------------------------------------------------------------- */
 
 Test(gradcheck, differences_stay_inside_the_domain)
 {
@@ -460,7 +460,7 @@ Test(gradcheck, wrong_gradients_at_a_border_are_caught)
                  GR_OK);
 }
 
-/* ---- Errors --------------------------------------------------------------------------------- */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 static const double odd[] = {0.5, 0.1, 1, 0x1.fffffffffffffp-2, 0x1p-1074, -0.0};
 
@@ -632,7 +632,7 @@ Test(gradcheck, options_that_make_no_sense_are_refused)
     cr_expect_eq(gr_gradcheck_with(root, NULL, gr_list(x), NULL), GR_OK, "all defaults");
 }
 
-/* ---- Memory --------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 /* The number of allocations of a check; each has failed once, and harmed nothing. */
 static int fail_each_allocation(void)
@@ -665,7 +665,7 @@ Test(gradcheck, a_failed_allocation_harms_nothing)
     cr_expect_geq(fail_each_allocation(), 5);
 }
 
-/* ---- The report ----------------------------------------------------------------------------- */
+/* ---- The report ------------------------------------------------------------------------------ */
 
 static void expect_line(const char *line)
 {

@@ -7,7 +7,7 @@
 
 TestSuite(regressions, .init = begin, .fini = end);
 
-/* ---- Rules that fail -------------------------------------------------------------------------- */
+/* ---- Rules that fail ------------------------------------------------------------------------- */
 
 static gr_status copy_forward(const gr_call *call)
 {
@@ -35,7 +35,8 @@ static void nested_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     dx[0] = gr_grad(sum_of(gr_square(n->in[0])), n->in[0]);
 }
 
-static gr_status backward_through(void (*vjp)(const gr_node *, gr_tensor *, gr_tensor **), gr_tensor *p)
+static gr_status backward_through(void (*vjp)(const gr_node *, gr_tensor *, gr_tensor **),
+                                  gr_tensor *p)
 {
     const gr_op op = {.name = "own", .arity = 1, .forward = copy_forward, .vjp = vjp};
     const gr_status status = gr_backward(sum_of(gr_add(gr_apply_with(&op, 1, &p, NULL), p)));
@@ -55,7 +56,7 @@ Test(regressions, a_rule_that_fails_fails_the_sweep)
     expect_error(NULL, GR_ERROR_GRADIENT, "grad: called by an op's gradient rule");
 }
 
-/* ---- The handler --------------------------------------------------------------------------------- */
+/* ---- The handler ----------------------------------------------------------------------------- */
 
 static jmp_buf back;
 static int handled;
@@ -101,7 +102,7 @@ Test(regressions, a_handler_that_leaves_leaves_nothing_open)
     gr_error_clear(ctx);
 }
 
-/* ---- Places and reasons ----------------------------------------------------------------------------- */
+/* ---- Places and reasons ---------------------------------------------------------------------- */
 
 Test(regressions, backward_blames_the_brackets_only_where_there_are_some)
 {
@@ -116,7 +117,7 @@ Test(regressions, an_operand_that_came_of_null_is_called_so)
     expect_error(NULL, GR_ERROR_NULL, "add: operand 1 is the result of an op on NULL");
 }
 
-/* ---- Brackets ------------------------------------------------------------------------------------------ */
+/* ---- Brackets -------------------------------------------------------------------------------- */
 
 static gr_tensor *sum_of_squares(gr_tensors in, void *data)
 {
@@ -132,7 +133,7 @@ Test(regressions, a_hessian_is_taken_within_no_grad_too)
     gr_no_grad_end(ctx);
 }
 
-/* ---- Arguments ------------------------------------------------------------------------------------------- */
+/* ---- Arguments ------------------------------------------------------------------------------- */
 
 Test(regressions, an_index_of_any_size_is_only_outside)
 {
@@ -141,7 +142,8 @@ Test(regressions, an_index_of_any_size_is_only_outside)
     gr_error_clear(ctx);
 }
 
-/* An op without GR_OP_STRIDED and with a shape rule read beyond an operand that does not broadcast. */
+/* An op without GR_OP_STRIDED and with a shape rule read beyond an operand that does not
+   broadcast. */
 static gr_status smaller_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
 {
     (void)call;
@@ -152,7 +154,8 @@ static gr_status smaller_shape(const gr_call *call, gr_dtype *dtype, gr_dims *sh
 
 Test(regressions, an_operand_larger_than_the_result_is_refused)
 {
-    static const gr_op op = {.name = "own", .arity = 1, .forward = copy_forward, .shape = smaller_shape};
+    static const gr_op op = {
+        .name = "own", .arity = 1, .forward = copy_forward, .shape = smaller_shape};
     gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(3));
     cr_expect(gr_failed(gr_apply_with(&op, 1, &x, NULL)));
     cr_expect_eq((int)gr_error(ctx), GR_ERROR_BROADCAST);

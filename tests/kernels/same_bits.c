@@ -156,15 +156,15 @@ static void compare_row(int id, int ktype, int64_t n, values kind)
 Test(same_bits, every_row_at_every_short_length)
 {
     EACH_ROW_AND_TYPE(id, ktype)
-        for (int64_t n = 0; n <= 100; n++)
-            compare_row(id, ktype, n, MIXED);
+    for (int64_t n = 0; n <= 100; n++)
+        compare_row(id, ktype, n, MIXED);
 }
 
 Test(same_bits, every_row_at_length_over_all_kinds_of_values)
 {
     EACH_ROW_AND_TYPE(id, ktype)
-        for (values kind = 0; kind < VALUES; kind++)
-            compare_row(id, ktype, LONGEST, kind);
+    for (values kind = 0; kind < VALUES; kind++)
+        compare_row(id, ktype, LONGEST, kind);
 }
 
 Test(same_bits, every_exponent)

@@ -21,7 +21,8 @@ typedef struct spec {
 
 #define LOSSES(X)                                                                                  \
     X(mse)                                                                                         \
-    X(l1) X(huber) X(smooth_l1) X(kl_div) X(poisson_nll) X(gaussian_nll) X(nll) X(cross_entropy)   \
+    X(l1)                                                                                          \
+    X(huber) X(smooth_l1) X(kl_div) X(poisson_nll) X(gaussian_nll) X(nll) X(cross_entropy)         \
         X(multilabel_soft_margin) X(soft_margin) X(hinge_embedding) X(cosine_embedding)            \
             X(triplet_margin) X(softmax) X(log_softmax)
 

@@ -150,8 +150,9 @@ static void check_elements(const char *loss)
 #define ELEMENTS(name)                                                                             \
     Test(values, name) { check_elements(#name); }
 ELEMENTS(mse)
-ELEMENTS(l1) ELEMENTS(huber) ELEMENTS(smooth_l1) ELEMENTS(kl_div) ELEMENTS(poisson_nll)
-    ELEMENTS(gaussian_nll) ELEMENTS(soft_margin) ELEMENTS(hinge_embedding)
+ELEMENTS(l1)
+ELEMENTS(huber) ELEMENTS(smooth_l1) ELEMENTS(kl_div) ELEMENTS(poisson_nll) ELEMENTS(gaussian_nll)
+    ELEMENTS(soft_margin) ELEMENTS(hinge_embedding)
 
         static void check_rows(const char *loss)
 {
@@ -182,7 +183,8 @@ ELEMENTS(l1) ELEMENTS(huber) ELEMENTS(smooth_l1) ELEMENTS(kl_div) ELEMENTS(poiss
 #define ROWS(name)                                                                                 \
     Test(values, name) { check_rows(#name); }
 ROWS(nll)
-ROWS(cross_entropy) ROWS(multilabel_soft_margin) ROWS(cosine_embedding) ROWS(triplet_margin)
+ROWS(cross_entropy)
+ROWS(multilabel_soft_margin) ROWS(cosine_embedding) ROWS(triplet_margin)
 
     Test(values, softmax_and_its_logarithm)
 {

@@ -1,5 +1,5 @@
-/* planted.c - one fault for each thing that a sanitizer looks for. The test of the first passes all the
- * same: so the matrix looks for reports, and not only at what Criterion says.
+/* planted.c - one fault for each thing that a sanitizer looks for. The test of the first passes all
+ * the same: so the matrix looks for reports, and not only at what Criterion says.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -27,7 +27,8 @@ static void train(gr_context *ctx, const curve_problem *problem)
             return;
 }
 
-/* Long tensors through each kind of loop: random, elementwise, cast, broadcast, sums of all shapes. */
+/* Long tensors through each kind of loop: random, elementwise, cast, broadcast, sums of all
+   shapes. */
 static void compute(gr_context *ctx, gr_dtype dtype)
 {
     gr_scope_begin(ctx);
@@ -36,10 +37,11 @@ static void compute(gr_context *ctx, gr_dtype dtype)
     gr_tensor *row = gr_randn(ctx, dtype, gr_shape(300));
     gr_tensor *square = gr_matmul(gr_transpose(x), x);
     gr_tensor *joined = gr_add(gr_mul(gr_tanh(x), row), gr_cast(gr_less(x, y), dtype));
-    gr_tensor *sums = gr_add(gr_sum(gr_sum(joined, .axes = gr_axes(0))),
-                             gr_sum(gr_mean(gr_contiguous(gr_transpose(joined)), .axes = gr_axes(0))));
-    gr_tensor *losses = gr_add(gr_bce(gr_sigmoid(x), y, .reduction = GR_SUM),
-                               gr_bce_with_logits(x, y, .gamma = 2));
+    gr_tensor *sums =
+        gr_add(gr_sum(gr_sum(joined, .axes = gr_axes(0))),
+               gr_sum(gr_mean(gr_contiguous(gr_transpose(joined)), .axes = gr_axes(0))));
+    gr_tensor *losses =
+        gr_add(gr_bce(gr_sigmoid(x), y, .reduction = GR_SUM), gr_bce_with_logits(x, y, .gamma = 2));
     gr_tensor *all = gr_add(gr_add(sums, losses), gr_mean(square));
     gr_tensor *once = gr_grad(all, x);
     gr_grad(gr_sum(gr_square(once)), x);

@@ -18,7 +18,7 @@ static gr_tensor *matrix(int64_t rows, int64_t columns, const double *values)
     return gr_from_data(ctx, GR_F64, gr_shape(rows, columns), values);
 }
 
-/* ---- The layer ------------------------------------------------------------------------------ */
+/* ---- The layer ------------------------------------------------------------------------------- */
 
 Test(mlp, a_layer_is_x_times_weight_transposed_plus_bias)
 {
@@ -110,7 +110,7 @@ Test(mlp, a_layer_that_fails_leaves_the_random_state_alone)
     cr_expect_geq(failures, 4);
 }
 
-/* ---- The model ------------------------------------------------------------------------------ */
+/* ---- The model ------------------------------------------------------------------------------- */
 
 /* 2 -> 2 -> 1, with weights by hand. */
 static gr_mlp *small_model(gr_activation activation)

@@ -9,7 +9,7 @@ TestSuite(optimizer, .init = begin, .fini = end);
 
 enum { COUNT = 5, STEPS = 20 };
 
-/* ---- The formulas of nn.h, in long double --------------------------------------------------- */
+/* ---- The formulas of nn.h, in long double ---------------------------------------------------- */
 
 typedef struct reference {
     long double lr, momentum, decay, beta1, beta2, epsilon;
@@ -141,7 +141,7 @@ Test(optimizer, half_precision_is_rounded_once)
     }
 }
 
-/* ---- Bits ----------------------------------------------------------------------------------- */
+/* ---- Bits ------------------------------------------------------------------------------------ */
 
 typedef gr_optimizer *maker(gr_context *, const gr_adam_args *);
 
@@ -208,7 +208,7 @@ Test(optimizer, state_carried_over_goes_on_with_the_same_bits)
     cr_expect_eq(gr_optimizer_steps(second), 10);
 }
 
-/* ---- State ---------------------------------------------------------------------------------- */
+/* ---- State ----------------------------------------------------------------------------------- */
 
 static void expect_state(gr_optimizer *optimizer, int64_t count)
 {
@@ -302,7 +302,7 @@ Test(optimizer, the_learning_rate_can_be_changed)
     }
 }
 
-/* ---- Steps that do not happen --------------------------------------------------------------- */
+/* ---- Steps that do not happen ---------------------------------------------------------------- */
 
 Test(optimizer, nothing_moves_in_a_context_with_an_error)
 {
@@ -325,7 +325,7 @@ Test(optimizer, nothing_moves_in_a_context_with_an_error)
     free(gradient);
 }
 
-/* ---- Refusals ------------------------------------------------------------------------------- */
+/* ---- Refusals -------------------------------------------------------------------------------- */
 
 static void expect_refused(gr_optimizer *optimizer, gr_status status, const char *message)
 {

@@ -35,10 +35,11 @@ Test(regressions, masked_elements_have_gradient_0_whatever_the_denominator)
     gr_tensor *x = gr_variable(gr_ones(ctx, GR_F32, gr_shape(3)));
     gr_tensor *mask = gr_zeros(ctx, GR_BOOL, gr_shape(3)), *y = gr_ones(ctx, GR_F32, gr_shape(3));
     for (int denominator = GR_ALL; denominator <= GR_WEIGHTS; denominator++)
-        expect_both(gr_bce_with_logits_with(x, &(gr_bce_args){.target = y,
-                                                             .mask = mask,
-                                                             .denominator = (gr_denominator)denominator}),
-                    x, 0, 0);
+        expect_both(
+            gr_bce_with_logits_with(x, &(gr_bce_args){.target = y,
+                                                      .mask = mask,
+                                                      .denominator = (gr_denominator)denominator}),
+            x, 0, 0);
 }
 
 /* The number of kept elements overflowed f16 in the recorded rule. */

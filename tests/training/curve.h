@@ -63,8 +63,8 @@ static inline gr_status curve_step(const gr_mlp *mlp, gr_tensor *x, gr_tensor *y
     return status == GR_OK ? end : status;
 }
 
-/* The hash of all losses, the final parameters and the optimiser's state; 0 after an error, which is
-   printed. isa and threads as in gr_context_options. */
+/* The hash of all losses, the final parameters and the optimiser's state; 0 after an error, which
+   is printed. isa and threads as in gr_context_options. */
 static inline uint64_t curve_hash(const curve_problem *problem, const char *isa, int threads)
 {
     gr_context *ctx =

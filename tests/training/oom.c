@@ -1,5 +1,6 @@
 /* oom.c - every allocation of a whole training run fails in turn, once or from then on for good: an
- * error that says so, nothing lost, nothing half done, and the same call works when there is memory.
+ * error that says so, nothing lost, nothing half done, and the same call works when there is
+ * memory.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- An allocator that fails ------------------------------------------------------------------ */
+/* ---- An allocator that fails ----------------------------------------------------------------- */
 
 static void heap_fails_at(int64_t call, bool lasting)
 {
@@ -18,7 +19,7 @@ static void heap_fails_at(int64_t call, bool lasting)
     heap.lasting = lasting;
 }
 
-/* ---- A training run in pieces ------------------------------------------------------------------ */
+/* ---- A training run in pieces ---------------------------------------------------------------- */
 
 /* Each piece draws at most once from the random state, so that a repeated one draws the same. */
 typedef struct run {
@@ -116,8 +117,8 @@ static void run_piece(run *r, int which)
     if (pieces[which](r) == GR_OK)
         return;
     recover(r->ctx, which);
-    *r = (run){before.ctx, before.x, before.noise, before.y, before.drawn, before.mlp, before.adam,
-               before.loss};
+    *r = (run){before.ctx,   before.x,   before.noise, before.y,
+               before.drawn, before.mlp, before.adam,  before.loss};
     cr_expect_eq(bits_of(r), bits, "allocation %lld: piece %d left something behind",
                  (long long)heap.calls, which);
     cr_assert_eq(pieces[which](r), GR_OK, "piece %d, repeated: %s", which,
@@ -158,8 +159,7 @@ static void fail_each_in_turn(bool lasting)
     cr_assert_gt(allocations, 30, "%lld allocations are no training run", (long long)allocations);
     for (int64_t i = 1; i <= allocations; i++) {
         heap_fails_at(i, lasting);
-        cr_expect_eq(run_all(), expected, "after allocation %lld failed: other bits",
-                     (long long)i);
+        cr_expect_eq(run_all(), expected, "after allocation %lld failed: other bits", (long long)i);
         cr_expect_eq(heap.fail_at, 0, "allocation %lld did not fail", (long long)i);
     }
 }
