@@ -65,10 +65,9 @@ gr_status gr_common_dtype(const gr_call *call, gr_dtype *dtype)
 
 static gr_status raise_broadcast(const gr_call *call, const gr_dims *a, const gr_dims *b, int axis)
 {
-    gr_dims longer = *a, other = *b;
     const int count = a->count > b->count ? a->count : b->count;
-    const int64_t left = longer.at[axis - (count - a->count)];
-    const int64_t right = other.at[axis - (count - b->count)];
+    const int64_t left = a->at[axis - (count - a->count)];
+    const int64_t right = b->at[axis - (count - b->count)];
     return gr_fail(call->ctx, GR_ERROR_BROADCAST, call->op->name,
                    "shapes %s and %s do not broadcast: dimension %d is %lld and %lld",
                    gr_dims_text(a).text, gr_dims_text(b).text, axis, (long long)left,

@@ -222,8 +222,8 @@ void gr_vjp_by_composition(const gr_node *node, gr_tensor *g, gr_tensor **dx,
 static gr_status check_output(const char *op, gr_tensor *y, bool scalar)
 {
     gr_tensor *failed;
-    if (!gr_usable(op, y, 0,
-                   &failed)) /* where the error was cleared, what failed still has failed */
+    /* Where the error was cleared, what failed still has failed. */
+    if (!gr_usable(op, y, 0, &failed))
         return failed->ctx->error
                    ? failed->ctx->error
                    : gr_fail(failed->ctx, GR_ERROR_GRADIENT, op, "the output failed");

@@ -413,21 +413,12 @@ static bool differentiate(checker *c, double *element)
 
 /* ---- Judgement ------------------------------------------------------------------------------- */
 
-static gr_dims coordinates(const gr_tensor *x, int64_t at)
-{
-    gr_dims index = {.count = x->ndim};
-    for (int i = x->ndim - 1; i >= 0; i--) {
-        index.at[i] = at % x->shape[i];
-        at /= x->shape[i];
-    }
-    return index;
-}
-
 static gr_gradcheck_entry entry_at(const checker *c, int64_t row, int64_t column)
 {
     gr_gradcheck_entry entry = {.order = c->order, .output_at = row};
     entry.x = *column_element(c, column, &entry.input, &entry.input_at);
-    entry.index = coordinates(c->inputs.at[entry.input], entry.input_at);
+    const gr_dims shape = gr_shape_of(c->inputs.at[entry.input]);
+    entry.index = gr_dims_position(&shape, entry.input_at);
     return entry;
 }
 

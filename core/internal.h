@@ -178,6 +178,9 @@ bool gr_broadcasts_to(const gr_tensor *x, const gr_dims *shape);
 bool gr_same_dims(const gr_dims *a, const gr_dims *b);
 int64_t gr_dims_count(const gr_dims *shape); /* the number of elements */
 
+/* The coordinates of the i-th element of a shape, row-major. */
+gr_dims gr_dims_position(const gr_dims *shape, int64_t i);
+
 /* axis, counted from the end if below 0, or -1 where x has not so many. */
 int gr_axis_of(int ndim, int64_t axis);
 

@@ -71,6 +71,14 @@ int64_t gr_dims_count(const gr_dims *shape)
     return count;
 }
 
+gr_dims gr_dims_position(const gr_dims *shape, int64_t i)
+{
+    gr_dims position = *shape;
+    for (int axis = shape->count - 1; axis >= 0; i /= shape->at[axis--])
+        position.at[axis] = i % shape->at[axis];
+    return position;
+}
+
 bool gr_same_dims(const gr_dims *a, const gr_dims *b)
 {
     return a->count == b->count && memcmp(a->at, b->at, (size_t)a->count * sizeof *a->at) == 0;

@@ -181,9 +181,7 @@ static gr_status raise_outside(const gr_call *call, int operand)
             gr_reader_read(&mask, i, 1, GR_F64, &kept);
         if (kept == 0 || (value >= 0 && value <= 1))
             continue;
-        gr_dims index = shape;
-        for (int64_t axis = shape.count - 1, rest = i; axis >= 0; rest /= shape.at[axis--])
-            index.at[axis] = rest % shape.at[axis];
+        const gr_dims index = gr_dims_position(&shape, i);
         return gr_fail(call->ctx, GR_ERROR_DOMAIN, call->op->name,
                        "%s at %s of shape %s is %g, outside [0,1]",
                        operand == X ? "input" : "target", gr_dims_text(&index).text,

@@ -82,7 +82,7 @@ static gr_status read_labels(const char *op, const gr_tensor *target, int64_t ig
             numbers[i] = -1;
             l->kept--;
         } else if (numbers[i] < 0 || numbers[i] >= l->classes) {
-            const gr_dims position = gr_loss_position(&shape, i);
+            const gr_dims position = gr_dims_position(&shape, i);
             return gr_fail(target->ctx, GR_ERROR_DOMAIN, op,
                            "target at %s of shape %s is %lld, not a class from 0 to %lld",
                            gr_dims_text(&position).text, gr_dims_text(&shape).text,

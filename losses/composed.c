@@ -63,14 +63,6 @@ bool gr_loss_number(gr_context *ctx, const char *op, const char *name, double va
     return false;
 }
 
-gr_dims gr_loss_position(const gr_dims *shape, int64_t i)
-{
-    gr_dims position = *shape;
-    for (int axis = shape->count - 1; axis >= 0; i /= shape->at[axis--])
-        position.at[axis] = i % shape->at[axis];
-    return position;
-}
-
 /* ---- Both ends ------------------------------------------------------------------------------- */
 
 gr_tensor *gr_loss_wide(gr_tensor *operand, const gr_tensor *x)

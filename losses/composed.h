@@ -29,9 +29,6 @@ bool gr_loss_operands(const char *op, int count, const gr_loss_operand *operands
 bool gr_loss_number(gr_context *ctx, const char *op, const char *name, double value,
                     double standard, bool positive, double *number);
 
-/* The coordinates of the i-th element of a shape, row-major. */
-gr_dims gr_loss_position(const gr_dims *shape, int64_t i);
-
 /* An operand in the dtype in which an input x is computed with: x's own, f32 for halves. */
 gr_tensor *gr_loss_wide(gr_tensor *operand, const gr_tensor *x);
 

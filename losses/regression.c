@@ -139,7 +139,7 @@ static gr_status check_variance(const gr_tensor *variance)
         gr_reader_read(&reader, i, 1, GR_F64, &value);
         if (!(value < 0))
             continue;
-        const gr_dims position = gr_loss_position(&shape, i);
+        const gr_dims position = gr_dims_position(&shape, i);
         return gr_fail(variance->ctx, GR_ERROR_DOMAIN, "gaussian_nll",
                        "variance at %s of shape %s is %g, below 0", gr_dims_text(&position).text,
                        gr_dims_text(&shape).text, value);
