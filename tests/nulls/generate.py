@@ -1,0 +1,465 @@
+# SPDX-License-Identifier: MIT
+"""Makes tests in which one pointer is NULL: one for each pointer of each public function.
+
+    python3 tests/nulls/generate.py INCLUDE OUTPUT DEPENDENCIES CC...
+
+INCLUDE is the folder of gradus/, DEPENDENCIES a file for ninja: what OUTPUT was made of; CC is the
+compiler, which runs as preprocessor. A pointer is a parameter, a member of a struct that a parameter is or points to, or an element of an array of
+pointers. The others have the values of VALUES. What is demanded stands in support.h: nothing
+crashes, the call is refused with an error, and the context can be freed. Another test of each
+function gives all of its pointers, and must succeed: or it would say nothing that a call is refused.
+
+A function of types that VALUES knows needs no edit here. Whatever is not known ends this with an
+error, and so does an entry that is no longer used: nothing is left out in silence.
+"""
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+# ---- What is known -------------------------------------------------------------------------------
+
+# C expressions. A key is, first found: FUNCTION.PARAMETER or STRUCT.MEMBER, TYPE NAME, TYPE. A
+# pointer to a struct of the headers needs none: it is made of its members' values, those that are
+# no pointers being 0 unless there is a STRUCT.MEMBER. An enum is its first value.
+VALUES = {
+    'bool': 'false',
+    'int': '1',
+    'int axis': '0',
+    'int64_t': '1',
+    'int64_t row': '0',
+    'int64_t column': '0',
+    'int64_t i': '0',
+    'int64_t start': '0',
+    'double': '1',
+    'gr_dims': 'gr_shape(2, 2)',
+    'gr_dims order': 'gr_axes(1, 0)',
+    'gr_dims index': 'gr_index(1, 1)',
+
+    'gr_context *': 'own',
+    'gr_tensor *': 'matrix()',
+    'gr_tensor *const *': 'list_of(matrix()).at',
+    'gr_tensors': 'list_of(parameter())',
+    'gr_mlp *': 'mlp()',
+    'gr_optimizer *': 'optimizer()',
+    'gr_csv *': 'csv()',
+    'gr_archive *': 'archive()',
+    'gr_function *': 'sum_of_squares',
+    'gr_error_handler *': 'ignore',
+    'gr_reduction *': '&reduction',
+    'gr_tensor **': 'places',
+    'FILE *': 'sink()',
+    'double *': 'numbers',
+    'int64_t *': 'sizes',
+    'void *': 'bytes',
+    'const char *const *': 'columns',
+
+    'const char *': '"text"',
+    'const char *path': '"out"',
+    'const char *reduction': '"mean"',
+    'const char *isa': '"scalar"',
+
+    'gr_context_free.ctx': 'another_context()',
+    'gr_allocator.allocate': 'heap_allocator.allocate',
+    'gr_allocator.release': 'heap_allocator.release',
+    'gr_dims_from.count': '2',
+    'gr_from_data.data': 'numbers',
+    'gr_item.x': 'scalar()',
+    'gr_read.count': '4',
+    'gr_write.count': '4',
+    'gr_backward.loss': 'loss()',
+    'gr_backward_here.loss': 'loss()',
+    'gr_gradient.parameter': 'parameter()',
+    'gr_grad.y': 'loss()',
+    'gr_grad.x': 'parameter()',
+    'gr_grad_with.y': 'loss()',
+    'gr_grad_args.seed': 'scalar()',
+
+    'gr_slice.stop': '2',
+    'gr_nll_args.target': 'classes()',
+    'gr_nll_args.weight': 'vector()',
+    'gr_cross_entropy_args.weight': 'vector()',
+    'gr_cosine_embedding_args.target': 'vector()',
+
+    'gr_linear.weight': 'parameter()',
+    'gr_linear.bias': 'vector()',
+    'gr_mlp_new.count': '2',
+
+    'gr_csv_args.path': 'csv_path()',
+    'gr_csv_find.name': '"a"',
+    'gr_csv_free.csv': 'loose_csv()',
+    'gr_load.path': 'archive_path()',
+    'gr_named_tensor.name': '"x"',
+    'gr_archive_tensor.name': '"x"',
+    'gr_archive_free.archive': 'loose_archive()',
+
+    'gr_gradcheck_with.inputs': 'list_of(doubles())',
+    'gr_apply_with.op': None,  # of its members
+    'gr_op.arity': '1',
+    'gr_op.forward': 'own_forward',
+    'gr_op.vjp': 'own_rule',
+    'gr_op.fused_vjp': 'own_rule',
+    'gr_op.shape': 'own_shape',
+    'gr_raise.status': 'GR_ERROR_SHAPE',
+    'gr_raise.format': '"%s"',
+    'gr_raise....': '"text"',
+    'gr_reduction_from_name.name': '"mean"',
+}
+
+# Pointers that may be NULL, with the words of a header that allow it: those must stand there.
+NONE = '(NULL and GR_UNSET stand for None)'
+ZERO = 'Every zero is the default.'
+OPTIONAL = {
+    'gr_context_new.options': 'options may be NULL',
+    'gr_context_options.allocator': ZERO,
+    'gr_context_options.handler': ZERO,
+    'gr_context_options.handler_data': 'given to the handler',
+    'gr_context_options.isa': ZERO,
+    'gr_allocator.state': 'void *(*allocate)(void *state, size_t bytes, size_t alignment);',
+    'gr_grad_args.seed': "seed: y's shape and dtype, NULL for ones",
+    'gr_hessian.data': 'typedef gr_tensor *gr_function(gr_tensors inputs, void *data);',
+
+    'gr_bce_args.weight': 'Options of both binary cross entropies; every zero is the default.',
+    'gr_bce_args.pos_weight': 'Options of both binary cross entropies; every zero is the default.',
+    'gr_bce_args.mask': 'Options of both binary cross entropies; every zero is the default.',
+    'gr_nll_args.weight': 'gr_tensor *weight; /* w; 1 */',
+    'gr_cross_entropy_args.weight': 'gr_tensor *weight; /* w; 1 */',
+    'gr_multilabel_soft_margin_args.weight': 'w, such as [C]; 1',
+
+    'gr_csv_tensor.missing': 'NULL: a missing cell is an error',
+
+    'gr_gradcheck_with.data': 'gr_gradcheck(f, NULL, gr_list(x, w)',
+    'gr_gradcheck_args.report': 'filled, if given',
+    'gr_gradcheck_args.name': ZERO,
+
+    'gr_apply_with.args': "the call's options, or NULL",
+    'gr_op.vjp': 'Without a rule the sweep fails with GRADIENT',
+    'gr_op.fused_vjp': 'NULL: vjp.',
+    'gr_op.shape': 'NULL: operands broadcast, dtype of the first.',
+
+    'gr_reduction_from_name.name': 'NULL is "mean"',
+    'gr_torch_binary_cross_entropy_with_logits.weight': NONE,
+    'gr_torch_binary_cross_entropy_with_logits.pos_weight': NONE,
+    'gr_torch_binary_cross_entropy_with_logits.reduction': NONE,
+    'gr_torch_binary_cross_entropy.weight': NONE,
+    'gr_torch_binary_cross_entropy.reduction': NONE,
+    'gr_torch_bce_loss.weight': NONE,
+    'gr_torch_bce_loss.reduction': NONE,
+    'gr_torch_bce_with_logits_loss.weight': NONE,
+    'gr_torch_bce_with_logits_loss.pos_weight': NONE,
+    'gr_torch_bce_with_logits_loss.reduction': NONE,
+    'gr_mindspore_binary_cross_entropy_with_logits.weight': 'weight, pos_weight: NULL for ones',
+    'gr_mindspore_binary_cross_entropy_with_logits.pos_weight': 'weight, pos_weight: NULL for ones',
+    'gr_mindspore_binary_cross_entropy_with_logits.reduction': NONE,
+    'gr_mindspore_bce_with_logits_loss.reduction': NONE,
+    'gr_mindspore_nn_bce_with_logits_loss.weight': NONE,
+    'gr_mindspore_nn_bce_with_logits_loss.pos_weight': NONE,
+    'gr_mindspore_nn_bce_with_logits_loss.reduction': NONE,
+    'gr_mint_binary_cross_entropy.weight': NONE,
+    'gr_mint_binary_cross_entropy.reduction': NONE,
+    'gr_mint_binary_cross_entropy_with_logits.weight': NONE,
+    'gr_mint_binary_cross_entropy_with_logits.pos_weight': NONE,
+    'gr_mint_binary_cross_entropy_with_logits.reduction': NONE,
+}
+
+# A function or a type of result -> the word in given_WORD and refused_WORD of support.h.
+RESULTS = {
+    'gr_tensor *': 'tensor',
+    'gr_status': 'status',
+    'gr_mlp *': 'mlp',
+    'gr_optimizer *': 'optimizer',
+    'gr_csv *': 'csv',
+    'gr_archive *': 'archive',
+    'gr_linear': 'linear',
+    'double': 'number',
+    'gr_context_new': 'new_context',
+    'gr_context_of': 'context',
+    # The status that it is given, and the error that there is: neither says how the call went.
+    'gr_raise': 'raised',
+    'gr_error': 'error',
+}
+
+# Results in which nothing tells a refusal: what is demanded is no crash, and, with everything
+# given, no error.
+PLAIN = {'void', 'bool', 'int', 'int64_t', 'const char *', 'void *', 'const void *', 'gr_dtype',
+         'gr_dims', 'gr_tensors', 'gr_memory_report'}
+
+# What has to stand before the call.
+BEFORE = {'gr_no_grad_end': 'gr_no_grad_begin(own);'}
+
+
+def die(text):
+    sys.exit(f'tests/nulls/generate.py: {text}')
+
+
+# ---- The headers ---------------------------------------------------------------------------------
+
+def read_headers(folder, compiler, output, dependencies):
+    """What the compiler sees of gradus' declarations, on one line, and the headers as written."""
+    headers = sorted(Path(folder, 'gradus').glob('*.h'))
+    if not headers:
+        die(f'there are no headers in {folder}/gradus')
+    units = ''.join(f'#include <gradus/{header.name}>\n' for header in headers)
+    done = subprocess.run([*compiler, '-E', '-P', '-DGR_NO_PLACES', f'-I{folder}', '-x', 'c', '-',
+                           '-MD', '-MF', dependencies, '-MQ', output],
+                          input=units, capture_output=True, text=True)
+    if done.returncode:
+        die(f'{compiler[0]} -E: {done.stderr}')
+    with open(dependencies, 'a') as file:
+        file.write(f'{output}: {folder}/gradus\n')  # the folder: where a header comes or goes
+    seen = one_line(done.stdout).replace('_Bool', 'bool')
+    written = one_line(re.sub(r'^ \*', '', '\n'.join(h.read_text() for h in headers), flags=re.M))
+    return seen[seen.index('typedef struct gr_context'):], written
+
+
+def one_line(text):
+    return re.sub(r'\s+', ' ', text)
+
+
+def split_at(text, mark):
+    """Splits where no parenthesis is open."""
+    parts, depth = [''], 0
+    for char in text:
+        depth += (char in '([') - (char in ')]')
+        if char == mark and depth == 0:
+            parts.append('')
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts if part.strip()]
+
+
+class Declared:
+    """One name and its type: of a parameter, a member or a function's result."""
+
+    def __init__(self, text, where):
+        text = re.sub(r'\bstruct (?=gr_)', '', text)
+        pointer = re.fullmatch(r'(.*?)\(\*\s*(\w+)\)\s*\(.*\)', text)
+        plain = re.fullmatch(r'(.*?)\b(\w+)\s*((?:\[[^]]*\])*)', text)
+        if pointer:
+            self.type, self.name, self.array = 'function', pointer[2], False
+        elif plain and plain[1].strip():
+            self.type, self.name, self.array = tidy(plain[1]), plain[2], bool(plain[3])
+        else:
+            die(f'{where}: "{text}" is a declaration without a name')
+        self.key = f'{where}.{self.name}'
+
+    def is_read(self):
+        """Not a struct that the function fills."""
+        return not self.type.endswith('*') or self.type.startswith('const ')
+
+    def is_pointer(self):
+        return self.type.endswith('*') or self.type == 'function'
+
+    def points_to(self):
+        """The name of the struct (or whatever) behind one star, without const."""
+        return re.sub(r'^const ', '', self.type).removesuffix('*').strip()
+
+    def has_elements(self):
+        """An array of pointers that the function reads."""
+        return self.type.endswith('*const *')
+
+
+def tidy(text):
+    return re.sub(r' ?\* ?', ' *', text.strip()).replace('* *', '**').replace('*const', '*const ') \
+        .replace('*const  *', '*const *').strip()
+
+
+def members_of(body, where):
+    found = []
+    for text in split_at(body, ';'):
+        parts = split_at(text, ',')
+        base = re.match(r'(?:const )?\w+', parts[0])[0]
+        for i, part in enumerate(parts):
+            found.append(Declared(part if i == 0 else f'{base} {part}', where))
+    return found
+
+
+def read_structs(seen):
+    found = {}
+    for match in re.finditer(r'struct (gr_\w+) \{([^{}]*)\}', seen):
+        found[match[1]] = members_of(match[2], match[1])
+    return found
+
+
+def read_functions(seen):
+    """name -> (type of the result, parameters, whether more may follow)"""
+    found = {}
+    exported = r'__attribute__ ?\(\(visibility\("default"\)\)\)([^;]*);'
+    for match in re.finditer(exported, seen):
+        text = re.sub(r'__attribute__ ?\(\((?:[^()]|\([^()]*\))*\)\)', '', match[1]).strip()
+        parts = re.fullmatch(r'(.*?)\b(gr_\w+) ?\((.*)\)', text)
+        if not parts:
+            die(f'"{text}" is no declaration of a function')
+        words = [] if parts[3].strip() == 'void' else split_at(parts[3], ',')
+        more = words[-1:] == ['...']
+        found[parts[2]] = (tidy(parts[1]), [Declared(word, parts[2]) for word in
+                                            words[:len(words) - more]], more)
+    if len(found) < 100:
+        die(f'only {len(found)} functions were found in the headers')
+    return found
+
+
+# ---- Values --------------------------------------------------------------------------------------
+
+class Maker:
+    """Writes what a call needs. null: the path of the pointer that is to be NULL, such as
+    "args.target"; None: none. nulls: the paths that there are, each with its key."""
+
+    def __init__(self, structs, enums, null):
+        self.structs, self.enums, self.null = structs, enums, null
+        self.lines, self.nulls = [], []
+
+    def value(self, thing):
+        """The expression for it; None: it is to be made of its members."""
+        plain = re.sub(r'^const ', '', thing.type)
+        for key in (thing.key, f'{thing.type} {thing.name}', f'{thing.type}{thing.name}',
+                    thing.type, plain):
+            if key in VALUES:
+                used.add(key)
+                return VALUES[key]
+        if thing.type in self.enums:
+            return f'({thing.type})0'
+        if thing.points_to() in self.structs and not thing.type.endswith('**'):
+            return None
+        return die(f'{thing.key}: no value is known for "{thing.type} {thing.name}": '
+                   'it is to be added to VALUES')
+
+    def make(self, thing, path, name):
+        """Declares a variable of that name for a parameter; for a member see fill."""
+        value = self.value(thing)
+        if value is None and thing.is_pointer():
+            self.lines.append(f'{thing.points_to()} {name}_is = {{0}};')
+            if thing.is_read():
+                self.fill(thing.points_to(), path, f'{name}_is')
+            value = f'&{name}_is'
+        elif value is None:
+            self.lines.append(f'{thing.type} {name} = {{0}};')
+            self.fill(thing.type, path, name)
+            return
+        space = '' if thing.type.endswith('*') else ' '
+        self.lines.append(f'{thing.type}{space}{name} = {value};')
+        if not thing.is_pointer() and thing.type in self.structs:
+            self.empty(thing.type, path, name)
+        self.clear(thing, path, name)
+
+    def fill(self, struct, path, name):
+        """Sets the members of a variable that need a value."""
+        for member in self.structs[struct]:
+            inside = f'{path}.{member.name}'
+            by_value = member.type in self.structs and not member.array
+            pointers = by_value and any(m.is_pointer() for m in self.structs[member.type])
+            if not (member.is_pointer() or pointers or member.key in VALUES):
+                continue
+            value = self.value(member)
+            if value is None:
+                below = f'{name}_{member.name}'
+                self.lines.append(f'{member.points_to()} {below} = {{0}};')
+                if member.is_read():
+                    self.fill(member.points_to(), inside, below)
+                value = f'&{below}' if member.is_pointer() else below
+            self.lines.append(f'{name}.{member.name} = {value};')
+            if pointers:
+                self.empty(member.type, inside, f'{name}.{member.name}')
+            self.clear(member, inside, f'{name}.{member.name}')
+
+    def empty(self, struct, path, name):
+        """The pointers of a struct that has its value already."""
+        for member in self.structs[struct]:
+            self.clear(member, f'{path}.{member.name}', f'{name}.{member.name}')
+
+    def clear(self, thing, path, name):
+        """A pointer that may be the one that is NULL."""
+        if not thing.is_pointer():
+            return
+        self.nulls.append((path, thing.key))
+        if self.null == path:
+            self.lines.append(f'{name} = nothing;')
+        if thing.has_elements():
+            self.nulls.append((f'{path}[0]', thing.key + '[0]'))
+            if self.null == f'{path}[0]':
+                self.lines.append(f'{name} = (void *)no_elements;')
+
+
+used = set()
+
+
+# ---- Tests ---------------------------------------------------------------------------------------
+
+def result_word(function, result):
+    for key in (function, result):
+        if key in RESULTS:
+            used.add(key)
+            return RESULTS[key]
+    if result in PLAIN:
+        return None
+    return die(f'{function}: a result "{result}" is not known: it is to be added to RESULTS or PLAIN')
+
+
+def write_test(function, declared, structs, enums, null, key):
+    """The test as text; the pointers that there are."""
+    result, parameters, more = declared
+    maker = Maker(structs, enums, null)
+    for parameter in parameters:
+        maker.make(parameter, parameter.name, 'the_' + parameter.name)
+    words = ['the_' + parameter.name for parameter in parameters]
+    if more:
+        words.append(VALUES.get(f'{function}....') or die(f'{function}: nothing is known for "..."'))
+        used.add(f'{function}....')
+    lines = maker.lines
+    if function in BEFORE:
+        used.add(function)
+        lines.insert(0, BEFORE[function])
+    word, call = result_word(function, result), f'{function}({", ".join(words)})'
+    given = null is None or key in OPTIONAL
+    used.update({key} & set(OPTIONAL))
+    if word:
+        lines.append(f'{"given" if given else "refused"}_{word}({call});')
+    elif result == 'void':
+        lines.append(f'{call};')
+    else:
+        lines.append(f'(void){call};')
+    if given and word not in ('raised', 'new_context'):
+        lines.append('expect_no_error();')
+    name = re.sub(r'\W+', '_', null or 'given').strip('_')
+    text = '\n    '.join(lines)
+    return f'Test(nulls, {function}__{name})\n{{\n    {text}\n}}\n', maker.nulls
+
+
+def write_tests(function, declared, structs, enums):
+    text, nulls = write_test(function, declared, structs, enums, None, None)
+    if not nulls:
+        return []
+    return [text] + [write_test(function, declared, structs, enums, path, key)[0]
+                     for path, key in nulls]
+
+
+def check_tables(written):
+    for key, words in OPTIONAL.items():
+        if one_line(words) not in written:
+            die(f'OPTIONAL: {key}: no header says "{words}" any more')
+    for table in (VALUES, OPTIONAL):
+        for key in table:
+            if '.' in key and key not in used:
+                die(f'{key} is not in the headers any more, or needs no entry')
+    for key in [*RESULTS, *BEFORE]:
+        if key not in used:
+            die(f'{key} is not in the headers any more')
+
+
+def main(folder, output, dependencies, *compiler):
+    seen, written = read_headers(folder, compiler, output, dependencies)
+    structs, functions = read_structs(seen), read_functions(seen)
+    enums = set(re.findall(r'typedef enum (gr_\w+) \{', seen))
+    tests = []
+    for function, declared in functions.items():
+        tests += write_tests(function, declared, structs, enums)
+    check_tables(written)
+    Path(output).write_text('/* Made by tests/nulls/generate.py. */\n'
+                            '#include "tests/nulls/support.h"\n#include <criterion/criterion.h>\n\n'
+                            'TestSuite(nulls, .init = enter, .fini = leave);\n\n' + '\n'.join(tests))
+
+
+if __name__ == '__main__':
+    if len(sys.argv) < 5:
+        die('usage: generate.py INCLUDE OUTPUT DEPENDENCIES CC...')
+    main(*sys.argv[1:])
