@@ -327,7 +327,9 @@ class Maker:
     def make(self, thing, path, name):
         """Declares a variable of that name for a parameter; for a member see fill."""
         value = self.value(thing)
-        if value is None and thing.is_pointer():
+        if self.null == path:
+            value = 'nothing'
+        elif value is None and thing.is_pointer():
             self.lines.append(f'{thing.points_to()} {name}_is = {{0}};')
             if thing.is_read():
                 self.fill(thing.points_to(), path, f'{name}_is')
@@ -340,7 +342,7 @@ class Maker:
         self.lines.append(f'{thing.type}{space}{name} = {value};')
         if not thing.is_pointer() and thing.type in self.structs:
             self.empty(thing.type, path, name)
-        self.clear(thing, path, name)
+        self.note(thing, path, name)
 
     def fill(self, struct, path, name):
         """Sets the members of a variable that need a value."""
@@ -351,7 +353,9 @@ class Maker:
             if not (member.is_pointer() or pointers or member.key in VALUES):
                 continue
             value = self.value(member)
-            if value is None:
+            if self.null == inside:
+                value = 'nothing'
+            elif value is None:
                 below = f'{name}_{member.name}'
                 self.lines.append(f'{member.points_to()} {below} = {{0}};')
                 if member.is_read():
@@ -360,20 +364,21 @@ class Maker:
             self.lines.append(f'{name}.{member.name} = {value};')
             if pointers:
                 self.empty(member.type, inside, f'{name}.{member.name}')
-            self.clear(member, inside, f'{name}.{member.name}')
+            self.note(member, inside, f'{name}.{member.name}')
 
     def empty(self, struct, path, name):
         """The pointers of a struct that has its value already."""
         for member in self.structs[struct]:
-            self.clear(member, f'{path}.{member.name}', f'{name}.{member.name}')
+            inside = f'{path}.{member.name}'
+            if self.null == inside:
+                self.lines.append(f'{name}.{member.name} = nothing;')
+            self.note(member, inside, f'{name}.{member.name}')
 
-    def clear(self, thing, path, name):
-        """A pointer that may be the one that is NULL."""
+    def note(self, thing, path, name):
+        """A pointer that may be the one that is NULL, or have an element that is."""
         if not thing.is_pointer():
             return
         self.nulls.append((path, thing.key))
-        if self.null == path:
-            self.lines.append(f'{name} = nothing;')
         if thing.has_elements():
             self.nulls.append((f'{path}[0]', thing.key + '[0]'))
             if self.null == f'{path}[0]':
@@ -420,6 +425,7 @@ def write_test(function, declared, structs, enums, null, key):
         lines.append(f'(void){call};')
     if given and word not in ('raised', 'new_context'):
         lines.append('expect_no_error();')
+    lines.append('leave();')
     name = re.sub(r'\W+', '_', null or 'given').strip('_')
     text = '\n    '.join(lines)
     return f'Test(nulls, {function}__{name})\n{{\n    {text}\n}}\n', maker.nulls
@@ -456,7 +462,7 @@ def main(folder, output, dependencies, *compiler):
     check_tables(written)
     Path(output).write_text('/* Made by tests/nulls/generate.py. */\n'
                             '#include "tests/nulls/support.h"\n#include <criterion/criterion.h>\n\n'
-                            'TestSuite(nulls, .init = enter, .fini = leave);\n\n' + '\n'.join(tests))
+                            'TestSuite(nulls, .init = enter);\n\n' + '\n'.join(tests))
 
 
 if __name__ == '__main__':
