@@ -1,20 +1,162 @@
-/* table.c - every op that ops.h offers is in a table of tests.
+/* table.c - every op that the library exports has a row: in ops.def, whose rows the other files of
+ * tests walk, or here, where each is run and its gradient checked.
+ *
+ * What the library exports is read from the library itself. An op that nobody wrote a row for, and
+ * a name that nobody called no op, fail.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "tests/common/rows.h"
 
-/* Not in ops.def: the file of tests that has them. */
-static const char *const elsewhere[] = {
-    "pow",                               /* unary.c */
-    "where",                             /* compare.c */
-    "sum_with", "mean_with",   "sum_to", /* reduce.c */
-    "softmax",  "log_softmax",           /* tests of the losses */
-    "matmul",                            /* matmul.c */
-    "reshape",  "transpose",   "permute", "slice", "expand", "contiguous", "cast", /* shape.c */
+TestSuite(table, .init = begin, .fini = end);
+
+static const char *const exported[] = {
+#define EXPORTED(name) #name,
+#include "tests/ops/exported.h"
 };
 
-static bool has_tests(const char *name)
+/* ---- What is no op --------------------------------------------------------------------------- */
+
+/* Names without gr_, and why they need no row. A star stands for any end of a name. */
+static const struct no_op {
+    const char *reason, *names;
+} no_ops[] = {
+    {"contexts and scopes", "context_new context_free context_isa memory scope_begin scope_end "
+                            "version"},
+    {"errors", "status_name error error_message error_clear here raise"},
+    {"dtypes and shapes", "dtype_name dtype_size dtype_is_float dims_from"},
+    {"makes a tensor of no tensor's elements",
+     "zeros ones full from_data scalar scalar_like zeros_like ones_like arange rand randn "
+     "permutation"},
+    {"looks at a tensor, or moves its bytes",
+     "context_of failed dtype_of shape_of strides_of ndim size numel is_contiguous data "
+     "data_mutable item get read write"},
+    {"the same elements for another place on the tape: tests/core",
+     "keep parameter variable detach"},
+    {"differentiates", "no_grad_begin no_grad_end requires_grad backward backward_here gradient "
+                       "zero_grad grad grad_with hessian gradcheck_with gradcheck_print"},
+    {"applies a row that the caller has", "apply_with"},
+    {"nn: made of ops", "kaiming xavier linear_new linear_forward mlp_new mlp_forward "
+                        "mlp_parameters mlp_parameter_name"},
+    {"nn: optimisers", "sgd_with adam_with adamw_with step learning_rate set_learning_rate "
+                       "optimizer_state optimizer_steps"},
+    {"io", "csv_* archive_* save load write_file"},
+    {"another system's name of a loss", "torch_* mindspore_* mint_* reduction_from_name "
+                                        "legacy_reduction"},
+};
+
+/* Whether a list of names has this one. */
+static bool lists(const char *names, const char *name)
+{
+    for (size_t length; *names; names += length + strspn(names + length, " ")) {
+        length = strcspn(names, " ");
+        const bool star = names[length - 1] == '*';
+        if (strncmp(names, name, length - star) == 0 && (star || name[length] == 0))
+            return true;
+    }
+    return false;
+}
+
+static bool is_no_op(const char *name)
+{
+    bool found = false;
+    EACH_ROW(row, no_ops)
+    found = found || lists(row->names, name);
+    return found;
+}
+
+/* ---- Samples: the ops that are not in ops.def ------------------------------------------------- */
+
+static gr_tensor *ones_of(gr_tensor *x, gr_dims shape)
+{
+    return gr_ones(gr_context_of(x), gr_dtype_of(x), shape);
+}
+
+/* 1 and -1 in turn, x's shape and dtype. */
+static gr_tensor *signs_of(gr_tensor *x)
+{
+    static const double signs[] = {1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1};
+    gr_tensor *all = gr_from_data(gr_context_of(x), GR_F64, gr_shape_of(x), signs);
+    return gr_cast(all, gr_dtype_of(x));
+}
+
+/* A class of four for each of three rows. */
+static gr_tensor *classes_of(gr_tensor *x)
+{
+    return gr_from_data(gr_context_of(x), GR_I64, gr_shape(3), (const int64_t[]){2, 0, 3});
+}
+
+/* SAMPLE(name, operands, kind, expression): x, y and z are [3,4], in (0.1, 0.9). SMOOTH: the
+   gradient is checked by differences, twice; FLAT: only run, for differences cannot see it. */
+#define SAMPLES                                                                                    \
+    SAMPLE(pow, 1, SMOOTH, gr_pow(x, 2.5))                                                         \
+    SAMPLE(where, 2, SMOOTH, gr_where(gr_less(signs_of(x), gr_scalar_like(x, 0)), x, y))           \
+    SAMPLE(sum_with, 1, SMOOTH, gr_sum_with(&(gr_reduce_args){.x = x, .axes = gr_axes(0)}))        \
+    SAMPLE(mean_with, 1, SMOOTH, gr_mean_with(&(gr_reduce_args){.x = x, .keepdim = true}))         \
+    SAMPLE(sum_to, 1, SMOOTH, gr_sum_to(x, gr_shape(3, 1)))                                        \
+    SAMPLE(softmax, 1, SMOOTH, gr_softmax(x, -1))                                                  \
+    SAMPLE(log_softmax, 1, SMOOTH, gr_log_softmax(x, 0))                                           \
+    SAMPLE(matmul, 2, SMOOTH, gr_matmul(x, gr_transpose(y)))                                       \
+    SAMPLE(reshape, 1, SMOOTH, gr_reshape(gr_square(x), gr_shape(2, -1)))                          \
+    SAMPLE(transpose, 1, SMOOTH, gr_transpose(gr_square(x)))                                       \
+    SAMPLE(permute, 1, SMOOTH, gr_permute(gr_square(x), gr_axes(1, 0)))                            \
+    SAMPLE(slice, 1, SMOOTH, gr_slice(gr_square(x), 1, 1, 4, 2))                                   \
+    SAMPLE(expand, 1, SMOOTH, gr_expand(gr_square(x), gr_shape(2, 3, 4)))                          \
+    SAMPLE(contiguous, 1, SMOOTH, gr_contiguous(gr_transpose(gr_square(x))))                       \
+    SAMPLE(cast, 1, FLAT, gr_cast(x, GR_BF16))                                                     \
+    SAMPLE(bce_with, 2, SMOOTH, gr_bce_with(x, &(gr_bce_args){.target = y}))                       \
+    SAMPLE(bce_with_logits_with, 3, SMOOTH,                                                        \
+           gr_bce_with_logits_with(x, &(gr_bce_args){.target = y, .pos_weight = z, .gamma = 2}))   \
+    SAMPLE(mse_with, 2, SMOOTH, gr_mse_with(x, &(gr_loss_args){.target = y}))                      \
+    SAMPLE(l1_with, 2, SMOOTH, gr_l1_with(x, &(gr_loss_args){.target = gr_exp(y)}))                \
+    SAMPLE(huber_with, 2, SMOOTH, gr_huber_with(x, &(gr_huber_args){.target = y}))                 \
+    SAMPLE(smooth_l1_with, 2, SMOOTH, gr_smooth_l1_with(x, &(gr_smooth_l1_args){.target = y}))     \
+    SAMPLE(kl_div_with, 2, SMOOTH, gr_kl_div_with(x, &(gr_kl_div_args){.target = y}))              \
+    SAMPLE(poisson_nll_with, 2, SMOOTH,                                                            \
+           gr_poisson_nll_with(x, &(gr_poisson_nll_args){.target = y}))                            \
+    SAMPLE(gaussian_nll_with, 3, SMOOTH,                                                           \
+           gr_gaussian_nll_with(x, &(gr_gaussian_nll_args){.target = y, .variance = z}))           \
+    SAMPLE(nll_with, 1, SMOOTH, gr_nll_with(x, &(gr_nll_args){.target = classes_of(x)}))           \
+    SAMPLE(cross_entropy_with, 2, SMOOTH,                                                          \
+           gr_cross_entropy_with(x, &(gr_cross_entropy_args){.target = y}))                        \
+    SAMPLE(multilabel_soft_margin_with, 2, SMOOTH,                                                 \
+           gr_multilabel_soft_margin_with(x, &(gr_multilabel_soft_margin_args){.target = y}))      \
+    SAMPLE(soft_margin_with, 1, SMOOTH,                                                            \
+           gr_soft_margin_with(x, &(gr_loss_args){.target = signs_of(x)}))                         \
+    SAMPLE(hinge_embedding_with, 1, SMOOTH,                                                        \
+           gr_hinge_embedding_with(x, &(gr_hinge_embedding_args){.target = signs_of(x)}))          \
+    SAMPLE(cosine_embedding_with, 2, SMOOTH,                                                       \
+           gr_cosine_embedding_with(                                                               \
+               x, &(gr_cosine_embedding_args){.other = y, .target = ones_of(x, gr_shape(3))}))     \
+    SAMPLE(triplet_margin_with, 3, SMOOTH,                                                         \
+           gr_triplet_margin_with(                                                                 \
+               x, &(gr_triplet_margin_args){.positive = y, .negative = z, .margin = 5}))
+
+/* An operand that there is not is x again. */
+#define SAMPLE(name, operands, kind, expression)                                                   \
+    static gr_tensor *name##_sample(gr_tensors in, void *data)                                     \
+    {                                                                                              \
+        gr_tensor *x = in.at[0], *y = in.at[operands > 1], *z = in.at[operands > 2 ? 2 : 0];       \
+        (void)data, (void)y, (void)z;                                                              \
+        return expression;                                                                         \
+    }
+SAMPLES
+#undef SAMPLE
+
+static const struct sample_row {
+    const char *name;
+    int operands;
+    row_kind kind;
+    gr_function *call;
+} sample_rows[] = {
+#define SAMPLE(name, operands, kind, expression) {#name, operands, kind, name##_sample},
+    SAMPLES
+#undef SAMPLE
+};
+
+/* ---- Every op has a row ------------------------------------------------------------------------ */
+
+static bool has_row(const char *name)
 {
     bool found = false;
     EACH_ROW(row, unary_rows)
@@ -23,27 +165,86 @@ static bool has_tests(const char *name)
     found = found || strcmp(name, row->name) == 0;
     EACH_ROW(row, compare_rows)
     found = found || strcmp(name, row->name) == 0;
-    for (int i = 0; i < COUNT_OF(elsewhere); i++)
-        found = found || strcmp(name, elsewhere[i]) == 0;
+    EACH_ROW(row, sample_rows)
+    found = found || strcmp(name, row->name) == 0;
     return found;
 }
 
-/* Reads the header: the tests run in the folder of the sources. */
-Test(table, every_op_has_tests)
+Test(table, every_exported_op_has_a_row)
 {
-    char line[256], name[64];
-    int count = 0;
-    FILE *header = fopen("include/gradus/ops.h", "r");
-    cr_assert_not_null(header, "run this where the sources are");
-    while (fgets(line, sizeof line, header)) {
-        if (sscanf(line, "GR_API gr_tensor *gr_%63[a-z0-9_](", name) != 1)
-            continue;
-        count++;
-        cr_expect(has_tests(name), "gr_%s is in no table of tests", name);
+    int ops = 0;
+    for (int i = 0; i < COUNT_OF(exported); i++) {
+        const bool row = has_row(exported[i]), no_op = is_no_op(exported[i]);
+        ops += row;
+        cr_expect(row || no_op, "gr_%s is exported: it needs a row in ops.def or in SAMPLES, or a "
+                  "reason in no_ops", exported[i]);
+        cr_expect_not(row && no_op, "gr_%s has a row and is called no op", exported[i]);
     }
-    fclose(header);
-    cr_expect_geq(count, row_count() + 13, "only %d declarations were read", count);
-    cr_expect_not(has_tests("nothing"));
+    cr_expect_eq(ops, row_count() + COUNT_OF(sample_rows), "rows of what is not exported");
+    cr_expect_not(has_row("nothing") || is_no_op("nothing"));
+}
+
+/* A name that went away would excuse the next one that is called so. */
+Test(table, every_reason_is_needed)
+{
+    char name[64];
+    EACH_ROW(row, no_ops)
+    for (const char *at = row->names; sscanf(at, "%63s", name) == 1; at += strlen(name)) {
+        bool found = false;
+        for (int i = 0; i < COUNT_OF(exported); i++)
+            found = found || lists(name, exported[i]);
+        cr_expect(found, "no_ops (%s): gr_%s is not exported", row->reason, name);
+        at += strspn(at, " ");
+    }
+}
+
+/* ---- Every row is exercised -------------------------------------------------------------------- */
+
+/* The result's values, and the gradients of its sum, are numbers. */
+static void run_sample(const struct sample_row *row, gr_dtype dtype)
+{
+    gr_tensor *in[3];
+    for (int i = 0; i < 3; i++)
+        in[i] = gr_variable(sample(ctx, dtype, gr_shape(3, 4), 0.1, 0.9));
+    gr_tensor *y = row->call((gr_tensors){row->operands, in}, NULL);
+    expect_fine(ctx);
+    cr_expect(isfinite(gr_item(sum_of(y))), "%s", row->name);
+    for (int i = 0; i < row->operands; i++) {
+        gr_tensor *dx = gr_grad(sum_of(y), in[i]);
+        cr_expect(isfinite(gr_item(sum_of(dx))), "%s: gradient of operand %d", row->name, i);
+        expect_shape(dx, gr_shape(3, 4));
+    }
+    expect_fine(ctx);
+}
+
+static void check_gradient(const struct sample_row *row)
+{
+    gr_gradcheck_report report;
+    gr_tensor *in[3];
+    for (int i = 0; i < 3; i++)
+        in[i] = sample(ctx, GR_F64, gr_shape(3, 4), 0.1, 0.9);
+    const gr_status status = gr_gradcheck_with(
+        row->call, NULL, (gr_tensors){row->operands, in},
+        &(gr_gradcheck_args){.order = 2, .report = &report, .name = row->name});
+    cr_expect_eq(status, GR_OK, "%s: %s, %d of %d entries", row->name, gr_status_name(status),
+                 (int)report.bad, (int)report.checked);
+    cr_expect_gt(report.checked, 0, "%s", row->name);
+}
+
+Test(table, samples_run)
+{
+    EACH_ROW(row, sample_rows)
+    {
+        run_sample(row, GR_F32);
+        run_sample(row, GR_F64);
+    }
+}
+
+Test(table, samples_have_right_gradients)
+{
+    EACH_ROW(row, sample_rows)
+    if (row->kind == SMOOTH)
+        check_gradient(row);
 }
 
 Test(table, rows_say_what_can_be_checked)
