@@ -1,5 +1,6 @@
-/* planted.c - one fault for each thing that a sanitizer looks for. The test of the first passes all
- * the same: so the matrix looks for reports, and not only at what Criterion says.
+/* planted.c - one fault for each thing that a sanitizer looks for, and one that Criterion does not
+ * count. The tests of the first and the last pass all the same: so the matrix looks for reports and
+ * into logs, and not only at what Criterion says.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -28,3 +29,6 @@ Test(planted, undefined)
     one = INT_MAX;
     one++;
 }
+
+static void fail_late(void) { cr_expect(one == 0, "planted"); }
+Test(planted, late, .fini = fail_late) {}
