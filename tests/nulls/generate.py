@@ -4,10 +4,11 @@
     python3 tests/nulls/generate.py INCLUDE OUTPUT DEPENDENCIES CC...
 
 INCLUDE is the folder of gradus/, DEPENDENCIES a file for ninja: what OUTPUT was made of; CC is the
-compiler, which runs as preprocessor. A pointer is a parameter, a member of a struct that a parameter is or points to, or an element of an array of
-pointers. The others have the values of VALUES. What is demanded stands in support.h: nothing
-crashes, the call is refused with an error, and the context can be freed. Another test of each
-function gives all of its pointers, and must succeed: or it would say nothing that a call is refused.
+compiler, which runs as preprocessor. A pointer is a parameter, a member of a struct that a
+parameter is or points to, or an element of an array of pointers. The others have the values of
+VALUES. What is demanded stands in support.h: nothing crashes, the call is refused with the error
+NULL, and the context can be freed. Another test of each function gives all of its pointers, and
+must succeed: or that a call is refused would say nothing.
 
 A function of types that VALUES knows needs no edit here. Whatever is not known ends this with an
 error, and so does an entry that is no longer used: nothing is left out in silence.
@@ -55,7 +56,7 @@ VALUES = {
     'const char *const *': 'columns',
 
     'const char *': '"text"',
-    'const char *path': '"out"',
+    'const char *path': 'out_path()',
     'const char *reduction': '"mean"',
     'const char *isa': '"scalar"',
 
@@ -321,7 +322,7 @@ class Maker:
             return f'({thing.type})0'
         if thing.points_to() in self.structs and not thing.type.endswith('**'):
             return None
-        return die(f'{thing.key}: no value is known for "{thing.type} {thing.name}": '
+        return die(f'{thing.key}: no value is known for the type "{thing.type}": '
                    'it is to be added to VALUES')
 
     def make(self, thing, path, name):
@@ -397,7 +398,8 @@ def result_word(function, result):
             return RESULTS[key]
     if result in PLAIN:
         return None
-    return die(f'{function}: a result "{result}" is not known: it is to be added to RESULTS or PLAIN')
+    return die(f'{function}: the result "{result}" is not known: it is to be added to RESULTS '
+               'or PLAIN')
 
 
 def write_test(function, declared, structs, enums, null, key):
@@ -408,7 +410,9 @@ def write_test(function, declared, structs, enums, null, key):
         maker.make(parameter, parameter.name, 'the_' + parameter.name)
     words = ['the_' + parameter.name for parameter in parameters]
     if more:
-        words.append(VALUES.get(f'{function}....') or die(f'{function}: nothing is known for "..."'))
+        if f'{function}....' not in VALUES:
+            die(f'{function}: nothing is known for "..."')
+        words.append(VALUES[f'{function}....'])
         used.add(f'{function}....')
     lines = maker.lines
     if function in BEFORE:

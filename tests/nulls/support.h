@@ -13,12 +13,12 @@
 
 /* ---- A test's own ---------------------------------------------------------------------------- */
 
-/* A context on the heap that counts, with a scope open, in a folder of its own. */
+/* A context on the heap that counts, with a scope open. */
 extern gr_context *own;
 void enter(void);
 
-/* The last line of each test, for Criterion does not count what fails in a .fini: frees the context,
-   and nothing is lost. */
+/* The last line of each test, for Criterion does not count what fails in a .fini. Frees the
+   context: nothing is lost. */
 void leave(void);
 
 /* NULL, and the compiler does not know it. */
@@ -47,6 +47,7 @@ gr_tensors list_of(gr_tensor *x);
 
 gr_mlp *mlp(void);
 gr_optimizer *optimizer(void);
+const char *out_path(void); /* in a folder of its own, as the other two */
 const char *csv_path(void);
 const char *archive_path(void);
 gr_csv *csv(void); /* leave frees these two, and not the loose ones */

@@ -65,7 +65,7 @@ static bool is_no_op(const char *name)
     return found;
 }
 
-/* ---- Samples: the ops that are not in ops.def ------------------------------------------------- */
+/* ---- Samples: the ops that are not in ops.def ------------------------------------------------ */
 
 static gr_tensor *ones_of(gr_tensor *x, gr_dims shape)
 {
@@ -154,7 +154,7 @@ static const struct sample_row {
 #undef SAMPLE
 };
 
-/* ---- Every op has a row ------------------------------------------------------------------------ */
+/* ---- Every op has a row ---------------------------------------------------------------------- */
 
 static bool has_row(const char *name)
 {
@@ -198,7 +198,7 @@ Test(table, every_reason_is_needed)
     }
 }
 
-/* ---- Every row is exercised -------------------------------------------------------------------- */
+/* ---- Every row is exercised ------------------------------------------------------------------ */
 
 /* The result's values, and the gradients of its sum, are numbers. */
 static void run_sample(const struct sample_row *row, gr_dtype dtype)
