@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 
-static gr_status swish_forward(const gr_call *call)
+static gr_status swish_run(const gr_call *call)
 {
     gr_tensor *x = call->in[0];
     if (gr_dtype_of(x) != GR_F64)
@@ -37,9 +37,9 @@ static void wrong_vjp(const gr_node *node, gr_tensor *g, gr_tensor **dx)
 }
 
 static const gr_op swish = {
-    .name = "swish", .arity = 1, .forward = swish_forward, .vjp = swish_vjp};
+    .name = "swish", .arity = 1, .run = swish_run, .vjp = swish_vjp};
 static const gr_op wrong = {
-    .name = "wrong", .arity = 1, .forward = swish_forward, .vjp = wrong_vjp};
+    .name = "wrong", .arity = 1, .run = swish_run, .vjp = wrong_vjp};
 
 static gr_tensor *swish_sum(gr_tensors in, void *data)
 {

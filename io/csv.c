@@ -600,10 +600,14 @@ gr_status gr_csv_number(const gr_csv *csv, int64_t i, int64_t column, double *va
 static bool fill_column(const gr_csv *csv, const char *name, const double *missing, double *out,
                         int64_t stride)
 {
+    if (name == NULL) {
+        gr_fail(csv->ctx, GR_ERROR_NULL, "csv", "a name is NULL");
+        return false;
+    }
     int64_t column = gr_csv_find(csv, name);
     if (column < 0) {
         gr_fail(csv->ctx, GR_ERROR_ARGUMENT, "csv", "%s: there is no column '%s'",
-                gr_show_path(csv->path.bytes), name == NULL ? "NULL" : gr_show(name).text);
+                gr_show_path(csv->path.bytes), gr_show(name).text);
         return false;
     }
     for (int64_t i = 0; i < gr_csv_rows(csv); i++) {
@@ -617,23 +621,25 @@ gr_tensor *gr_csv_tensor(const gr_csv *csv, int64_t count, const char *const *na
                          const double *missing)
 {
     if (csv == NULL)
-        return NULL;
+        return gr_null_context.failed;
     gr_context *ctx = csv->ctx;
     if (!gr_io_ready(ctx))
-        return &ctx->failed;
+        return ctx->failed;
     if (count < 0)
         return gr_fail_tensor(ctx, GR_ERROR_ARGUMENT, "csv", "count is %lld", (long long)count);
     if (names == NULL && count > 0)
         return gr_fail_tensor(ctx, GR_ERROR_NULL, "csv", "names is NULL");
 
     const gr_dims shape = {2, {gr_csv_rows(csv), count}};
-    gr_tensor *table = gr_zeros(ctx, GR_F64, shape);
-    if (gr_failed(table))
-        return table;
-    double *numbers = gr_data_mutable(table);
+    gr_tensor *table = gr_tensor_in(ctx->scope, "csv", GR_F64, &shape);
+    if (table == NULL)
+        return ctx->failed;
+    double *numbers = (double *)(void *)gr_bytes(table);
     for (int64_t j = 0; j < count; j++) {
-        if (!fill_column(csv, names[j], missing, numbers + j, count))
-            return &ctx->failed;
+        if (!fill_column(csv, names[j], missing, numbers + j, count)) {
+            gr_tensor_free(table);
+            return ctx->failed;
+        }
     }
     return table;
 }

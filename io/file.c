@@ -42,10 +42,7 @@ static const int64_t most_at_once = INT64_C(1) << 30;
 
 bool gr_io_ready(const gr_context *ctx) { return ctx != NULL && gr_error(ctx) == GR_OK; }
 
-gr_status gr_io_refuse(const gr_context *ctx)
-{
-    return ctx == NULL ? GR_ERROR_NULL : gr_error(ctx);
-}
+gr_status gr_io_refuse(gr_context *ctx) { return ctx == NULL ? GR_ERROR_NULL : gr_finish(ctx); }
 
 const char *gr_show_path(const char *path)
 {

@@ -8,14 +8,15 @@
 #ifndef GRADUS_IO_FILE_H
 #define GRADUS_IO_FILE_H
 
-#include "core/internal.h"
+#include "core/tensor/tensor.h"
+#include <gradus/io.h>
 #include <sys/stat.h>
 
 /* Whether a call may begin: there is a context, and it has no error. */
 bool gr_io_ready(const gr_context *ctx);
 
 /* What a context without a context, or with an error, makes a call return. */
-gr_status gr_io_refuse(const gr_context *ctx);
+gr_status gr_io_refuse(gr_context *ctx);
 
 /* Raises IO: "PATH: cannot WHAT: REASON" with errno's reason. */
 void gr_io_fail(gr_context *ctx, const char *op, const char *path, const char *what);

@@ -423,23 +423,17 @@ static const entry *find(const gr_archive *a, const char *name)
 gr_tensor *gr_archive_tensor(gr_archive *a, const char *name)
 {
     if (a == NULL)
-        return NULL;
+        return gr_null_context.failed;
     if (!gr_io_ready(a->ctx))
-        return &a->ctx->failed;
-    const entry *e = name == NULL ? NULL : find(a, name);
+        return a->ctx->failed;
+    if (name == NULL)
+        return gr_fail_tensor(a->ctx, GR_ERROR_NULL, "archive_tensor", "name is NULL");
+    const entry *e = find(a, name);
     if (e == NULL)
         return gr_fail_tensor(a->ctx, GR_ERROR_ARGUMENT, "archive_tensor",
                               "%s: there is no tensor '%s'", gr_show_path(a->path),
-                              name == NULL ? "NULL" : gr_show(name).text);
+                              gr_show(name).text);
     return gr_from_data(a->ctx, e->dtype, e->shape, bytes_at(a, e));
-}
-
-static bool same_shape(const gr_tensor *x, const gr_dims *shape)
-{
-    bool same = gr_ndim(x) == shape->count;
-    for (int axis = 0; same && axis < shape->count; axis++)
-        same = gr_size(x, axis) == shape->at[axis];
-    return same;
 }
 
 /* Whether elements share memory, as those of gr_expand do: what is written would not be what is
@@ -462,17 +456,18 @@ static bool check_target(gr_archive *a, const gr_named_tensor *target, int64_t i
         return false;
     const char *path = gr_show_path(a->path);
     const gr_shown name = gr_show(target->name);
+    const gr_dims shape = gr_shape_of(target->tensor);
     const entry *e = *from = find(a, target->name);
     if (e == NULL)
         gr_fail(a->ctx, GR_ERROR_FORMAT, "archive_read", "%s: there is no tensor '%s'", path,
                 name.text);
-    else if (e->dtype != gr_dtype_of(target->tensor))
+    else if (e->dtype != gr_type(target->tensor))
         gr_fail(a->ctx, GR_ERROR_FORMAT, "archive_read", "%s: tensor '%s' is %s, not %s", path,
-                name.text, gr_dtype_name(e->dtype), gr_dtype_name(gr_dtype_of(target->tensor)));
-    else if (!same_shape(target->tensor, &e->shape))
+                name.text, gr_dtype_name(e->dtype), gr_dtype_name(gr_type(target->tensor)));
+    else if (!gr_same_dims(&shape, &e->shape))
         gr_fail(a->ctx, GR_ERROR_FORMAT, "archive_read", "%s: tensor '%s' has shape %s, not %s",
-                path, name.text, gr_dims_text(&e->shape).text, gr_shape_text(target->tensor).text);
-    else if (target->tensor->entry != NULL)
+                path, name.text, gr_dims_text(&e->shape).text, gr_dims_text(&shape).text);
+    else if (gr_history_of(target->tensor)->entry != NULL)
         gr_fail(a->ctx, GR_ERROR_GRADIENT, "archive_read",
                 "tensor '%s' is the result of a recorded op and cannot be overwritten", name.text);
     else if (repeats(target->tensor))
@@ -488,12 +483,18 @@ static void copy_into(gr_tensor *x, const char *bytes, int64_t size)
     if (size == 0)
         return;
     if (gr_is_contiguous(x))
-        memcpy(gr_data_mutable(x), bytes, (size_t)size);
+        memcpy(gr_bytes(x), bytes, (size_t)size);
     else
         gr_safe_copy(x, NULL, bytes);
 }
 
 gr_status gr_archive_read(gr_archive *a, int64_t count, const gr_named_tensor *tensors)
+{
+    return gr_archive_read_here(a, count, tensors, NULL, 0);
+}
+
+gr_status gr_archive_read_here(gr_archive *a, int64_t count, const gr_named_tensor *tensors,
+                               const char *file, int line)
 {
     if (a == NULL)
         return GR_ERROR_NULL;
@@ -509,6 +510,7 @@ gr_status gr_archive_read(gr_archive *a, int64_t count, const gr_named_tensor *t
     for (int64_t i = 0; i < count && gr_error(a->ctx) == GR_OK; i++) {
         e = find(a, tensors[i].name);
         copy_into(tensors[i].tensor, bytes_at(a, e), e->end - e->begin);
+        gr_wrote(tensors[i].tensor, "archive_read", file, line);
     }
-    return gr_finish(a->ctx);
+    return gr_finish_at(a->ctx, file, line);
 }

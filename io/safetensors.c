@@ -67,8 +67,8 @@ bool gr_safe_check(gr_context *ctx, const char *op, const gr_named_tensor *named
         return false;
     }
     const gr_shown name = gr_show(named->name);
-    if (!gr_usable(op, named->tensor, (int)i,
-                   &failed)) /* it may have said why: then that is kept */
+    if (gr_state(named->tensor) == GR_FAILED ||
+        !gr_usable(op, named->tensor, (int)i, &failed)) /* it may say why: then that is kept */
         gr_fail(ctx, GR_ERROR_ARGUMENT, op, "tensor '%s' is a failed one", name.text);
     else if (gr_context_of(named->tensor) != ctx)
         gr_fail(ctx, GR_ERROR_CONTEXT, op, "tensor '%s' belongs to another context", name.text);
@@ -77,15 +77,15 @@ bool gr_safe_check(gr_context *ctx, const char *op, const gr_named_tensor *named
     return false;
 }
 
-int64_t gr_safe_bytes(const gr_tensor *x) { return gr_numel(x) * gr_dtype_size(gr_dtype_of(x)); }
+int64_t gr_safe_bytes(const gr_tensor *x) { return gr_count(x) * gr_dtype_size(gr_type(x)); }
 
 void gr_safe_copy(gr_tensor *x, char *out, const char *in)
 {
     const gr_dims shape = gr_shape_of(x), strides = gr_strides_of(x);
-    const size_t size = (size_t)gr_dtype_size(gr_dtype_of(x));
+    const size_t size = (size_t)gr_dtype_size(gr_type(x));
     int64_t at[GR_MAX_DIMS] = {0};
-    char *element = gr_data_mutable(x);
-    for (int64_t i = 0, count = gr_numel(x); i < count; i++) {
+    char *element = gr_bytes(x);
+    for (int64_t i = 0, count = gr_count(x); i < count; i++) {
         if (out != NULL)
             memcpy(out + i * (int64_t)size, element, size);
         else

@@ -27,6 +27,12 @@ typedef int gr_map_kernel(int64_t n, void *const *out, const void *const *in, co
 
 enum { GR_OUTSIDE_INPUT = 1, GR_OUTSIDE_TARGET = 2 };
 
+/* A map kernel whose first output is summed: lanes[i % GR_LANES] += out[0][i], where out[0] itself
+   is not written, and each other output as it is wanted. n is at most GR_BLOCK, and the first
+   element is one at which a chunk begins, so that the bits depend on the elements' index only. */
+typedef int gr_sum_kernel(int64_t n, void *const *out, const void *const *in, const void *args,
+                          double *lanes);
+
 /* One per row of kernels.def. */
 typedef enum gr_kernel_id {
 #define KERNEL(name, NAME, inputs, outputs) GR_KERNEL_##NAME,
@@ -42,11 +48,14 @@ typedef struct gr_pow_kernel_args {
 
 /* Of bce and bce_with_logits. in: x, target, weight, pos_weight, mask (each but x and target may be
    NULL). out: loss, dx, dtarget, dweight, dpos_weight (any may be NULL), each before the
-   reduction's factor. Without lanes out[0] gets the losses; see gr_kernels.bce_sum. */
+   reduction's factor. */
 typedef struct gr_bce_kernel_args {
     double label_smoothing, gamma, alpha;
     bool strict_target;
 } gr_bce_kernel_args;
+
+/* What a cross entropy's input is; the index of bce_sum. */
+enum { GR_BCE_OF_PROBABILITIES, GR_BCE_OF_LOGITS, GR_BCE_KINDS };
 
 struct gr_gemm;
 
@@ -63,18 +72,18 @@ typedef struct gr_kernels {
     void (*accumulate_rows[GR_KTYPES])(int64_t rows, int64_t columns, const void *x, int64_t stride,
                                        double *lanes);
 
-    /* lanes += the losses of bce_with_logits without weight, pos_weight, mask or options, and,
-       where dx is not NULL, dx[i] = (s(x) - y) times scale. Costs one exp an element: the
-       logarithms are taken of the product of (1 + exp(-|x|)), lane by lane. */
-    void (*bce_with_logits_sum[GR_KTYPES])(int64_t n, const void *x, const void *y, void *dx,
-                                           double scale, double *lanes);
+    /* The sum of a cross entropy's losses, and its gradients; operands as gr_bce_kernel_args has
+       them. Where in a chunk nothing but logits and targets matters the logarithms are taken
+       together: an element costs one exp. A weight, pos_weight or mask of ones changes no bit. */
+    gr_sum_kernel *bce_sum[GR_BCE_KINDS][GR_KTYPES];
 
     /* c[i,j] = sum over k, ascending, of a[i,k] b[k,j], each a chain of fused multiply-adds from 0,
        for rows i in [row, row_end) and columns j in [column, column_end). Strides in elements;
-       c's column stride is 1. scratch: gemm_scratch bytes, aligned to 64, of the calling thread. */
+       c's column stride is 1. scratch: gemm_scratch(n, k) bytes, aligned to 64, of the calling
+       thread, where n is the problem's or column_end - column. */
     void (*gemm[GR_KTYPES])(const struct gr_gemm *problem, int64_t row, int64_t row_end,
                             int64_t column, int64_t column_end, void *scratch);
-    int64_t gemm_scratch[GR_KTYPES];
+    int64_t (*gemm_scratch[GR_KTYPES])(int64_t n, int64_t k);
 
     /* Standard normals from 2 n uniform 32-bit words (Box-Muller, computed in f64). */
     void (*normal)(int64_t n, const uint32_t *words, double *out);

@@ -35,10 +35,12 @@
 #define v_load_part  TYPED(v_load_part)
 #define v_store_part TYPED(v_store_part)
 
-/* Arithmetic beyond + - * /: a b + c rounded once, the IEEE square root, |x| by its sign bit. */
-#define v_fma  TYPED(v_fma)
-#define v_sqrt TYPED(v_sqrt)
-#define v_abs  TYPED(v_abs)
+/* Arithmetic beyond + - * /: a b + c rounded once, the IEEE square root, |x| and -|x| by the sign
+   bit. */
+#define v_fma       TYPED(v_fma)
+#define v_sqrt      TYPED(v_sqrt)
+#define v_abs       TYPED(v_abs)
+#define v_minus_abs TYPED(v_minus_abs)
 
 /* Comparisons are false for NaN. v_select(m, a, b) is a where m, else b. */
 #define v_less       TYPED(v_less)
@@ -54,6 +56,9 @@
 #define v_widen      TYPED(v_widen)
 #define v_load_wide  TYPED(v_load_wide)
 #define v_store_wide TYPED(v_store_wide)
+
+/* Doubles only: 2^k, where the last bits of the argument's significand are k + 1023. */
+#define v_power_of_2 v_power_of_2_f64
 
 /* Functions, from sleef.inc. */
 #define v_exp          TYPED(v_exp)

@@ -1,19 +1,20 @@
 /* bce_options.c - what both binary cross entropies share: options, reduction, one fused pass.
  *
- * Of operands x, y, w, p, mask (the last three may be missing) the fused op's forward is one pass
- * of the kernel, which gives the loss and, for each operand that will want one, its gradient before
- * the reduction's factor. Backward then only scales what was saved. Where the backward pass is
- * recorded, or the denominator depends on w, the rule is `compose`, the same loss written with
- * public ops.
+ * The fused op is one pass of the kernel over x, y, w, p and mask; the last three may be missing.
+ * It gives the loss. As hidden results it gives the gradients that a sweep may want, before the
+ * reduction's factor. The fused rule multiplies them by that factor. Where the sweep is recorded,
+ * or the denominator has a gradient too, the rule is gr_bce_compose: the same loss in public ops.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "losses/losses.h"
 #include <math.h>
+#include <string.h>
 
+/* The operands, and the results. The gradient of operand i is result AHEAD + i, and so is the
+   kernel's output. */
 enum { X, Y, W, P, MASK, OPERANDS };
-
-static const gr_bce_kind *kind_of(const gr_op *op) { return (const gr_bce_kind *)(const void *)op; }
+enum { LOSS, AHEAD, DENOMINATOR = AHEAD + P + 1 };
 
 gr_tensor *gr_loss_one_minus(gr_tensor *y) { return gr_sub(gr_scalar_like(y, 1), y); }
 gr_tensor *gr_loss_times(gr_tensor *p, gr_tensor *a) { return p ? gr_mul(p, a) : a; }
@@ -36,16 +37,33 @@ static gr_status check_numbers(const char *op, gr_context *ctx, const gr_bce_arg
     return gr_check_reduction(ctx, op, args->reduction);
 }
 
+static gr_status check_input(const char *op, gr_context *ctx, gr_tensor *const *in)
+{
+    if (!in[X] || !in[Y])
+        return gr_fail(ctx, GR_ERROR_NULL, op, "%s is NULL", in[X] ? "target" : "input");
+    if (!gr_dtype_is_float(gr_type(in[X])))
+        return gr_fail(ctx, GR_ERROR_DTYPE, op, "the input is %s, not a float",
+                       gr_dtype_name(gr_type(in[X])));
+    return GR_OK;
+}
+
+/* A float of another dtype than x's is refused; a gr_scalar adapts. */
+static gr_status check_dtype(const char *op, const char *name, const gr_tensor *x,
+                             const gr_tensor *operand)
+{
+    const gr_dtype dtype = gr_type(operand);
+    if (!gr_dtype_is_float(dtype) || dtype == gr_type(x) || gr_weak(operand))
+        return GR_OK;
+    return gr_fail(gr_ctx(x), GR_ERROR_DTYPE, op, "%s is %s, the input %s (gr_cast converts)", name,
+                   gr_dtype_name(dtype), gr_dtype_name(gr_type(x)));
+}
+
 static gr_status check_target(const char *op, const gr_tensor *x, const gr_tensor *y)
 {
-    const gr_dims input = gr_shape_of(x), target = gr_shape_of(y);
-    if (!gr_same_dims(&input, &target))
-        return gr_fail(x->ctx, GR_ERROR_SHAPE, op, "target shape %s must be the input's, %s",
-                       gr_dims_text(&target).text, gr_dims_text(&input).text);
-    if (gr_dtype_is_float(y->dtype) && y->dtype != x->dtype && !y->weak)
-        return gr_fail(x->ctx, GR_ERROR_DTYPE, op, "target is %s, the input %s (gr_cast converts)",
-                       gr_dtype_name(y->dtype), gr_dtype_name(x->dtype));
-    return GR_OK;
+    if (!gr_same_shape(x, y))
+        return gr_fail(gr_ctx(x), GR_ERROR_SHAPE, op, "target shape %s must be the input's, %s",
+                       gr_shape_text(y).text, gr_shape_text(x).text);
+    return check_dtype(op, "target", x, y);
 }
 
 static gr_status check_option(const char *op, const char *name, const gr_tensor *x,
@@ -54,52 +72,66 @@ static gr_status check_option(const char *op, const char *name, const gr_tensor 
     const gr_dims shape = gr_shape_of(x);
     if (!option)
         return GR_OK;
-    if (!gr_broadcasts_to(option, &shape) || option->ndim > x->ndim)
-        return gr_fail(x->ctx, GR_ERROR_BROADCAST, op,
+    if (!gr_broadcasts_to(option, &shape) || gr_axes_of(option) > gr_axes_of(x))
+        return gr_fail(gr_ctx(x), GR_ERROR_BROADCAST, op,
                        "%s shape %s does not broadcast to the input's, %s", name,
                        gr_shape_text(option).text, gr_dims_text(&shape).text);
-    if (gr_dtype_is_float(option->dtype) && option->dtype != x->dtype && !option->weak)
-        return gr_fail(x->ctx, GR_ERROR_DTYPE, op, "%s is %s, the input %s (gr_cast converts)",
-                       name, gr_dtype_name(option->dtype), gr_dtype_name(x->dtype));
-    return GR_OK;
+    return check_dtype(op, name, x, option);
 }
 
-/* pos_weight [C] as [C,1,...,1], C on the axis that is asked for. */
+/* pos_weight [C] as [C,1,...,1], with C on the axis that is asked for. */
 static gr_tensor *along_class_axis(const char *op, const gr_tensor *x, gr_tensor *p,
                                    const gr_dims *class_axis)
 {
     if (!p || class_axis->count == 0)
         return p;
-    const int axis = class_axis->count == 1 ? gr_axis_of(x->ndim, class_axis->at[0]) : -1;
+    const int ndim = gr_axes_of(x);
+    const int axis = class_axis->count == 1 ? gr_axis_of(ndim, class_axis->at[0]) : -1;
     if (axis < 0)
-        return gr_fail_tensor(x->ctx, GR_ERROR_ARGUMENT, op, "class_axis %s is no axis of shape %s",
-                              gr_dims_text(class_axis).text, gr_shape_text(x).text);
-    if (p->ndim != 1 || p->shape[0] != x->shape[axis])
-        return gr_fail_tensor(x->ctx, GR_ERROR_BROADCAST, op,
-                              "pos_weight shape %s must be [%lld], axis %d of the input's, %s",
-                              gr_shape_text(p).text, (long long)x->shape[axis], axis,
+        return gr_fail_tensor(gr_ctx(x), GR_ERROR_ARGUMENT, op,
+                              "class_axis %s is no axis of shape %s", gr_dims_text(class_axis).text,
                               gr_shape_text(x).text);
-    gr_dims shape = {.count = x->ndim - axis, .at = {p->shape[0]}};
+    const int64_t classes = gr_sizes(x)[axis];
+    if (gr_axes_of(p) != 1 || gr_sizes(p)[0] != classes)
+        return gr_fail_tensor(gr_ctx(x), GR_ERROR_BROADCAST, op,
+                              "pos_weight shape %s must be [%lld], axis %d of the input's, %s",
+                              gr_shape_text(p).text, (long long)classes, axis,
+                              gr_shape_text(x).text);
+    gr_dims shape = {.count = ndim - axis, .at = {classes}};
     for (int i = 1; i < shape.count; i++)
         shape.at[i] = 1;
     return gr_reshape(p, shape);
 }
 
-gr_tensor *gr_bce_apply(const gr_bce_kind *kind, gr_tensor *x, const gr_bce_args *args)
+/* ---- Apply ----------------------------------------------------------------------------------- */
+
+/* Every byte is set, padding too: equal calls have equal attributes. */
+static void set_attributes(gr_bce_attributes *a, const gr_context *ctx, gr_tensor *const *in,
+                           const gr_bce_args *args)
+{
+    memset(a, 0, sizeof *a);
+    a->kernel.label_smoothing = args->label_smoothing;
+    a->kernel.gamma = args->gamma;
+    a->kernel.alpha = args->alpha;
+    a->kernel.strict_target = args->strict_target;
+    a->reduction = args->reduction;
+    a->denominator = args->denominator;
+    for (int i = X; i <= P; i++)
+        a->ahead[i] = gr_records(ctx, 1, &in[i]);
+}
+
+gr_tensor *gr_bce_apply(const gr_op *op, gr_tensor *x, const gr_bce_args *args)
 {
     static const gr_bce_args none;
-    const char *name = kind->op.name;
+    const char *name = op->name;
     args = args ? args : &none;
     gr_tensor *in[OPERANDS] = {x, args->target, args->weight, args->pos_weight, args->mask};
-    gr_tensor *failed = &gr_null_context.failed;
+    gr_tensor *failed;
     gr_context *ctx = gr_operands_context(name, OPERANDS, in, &failed);
     if (!ctx)
         return failed;
-    if (!x || !args->target)
-        return gr_fail_tensor(ctx, GR_ERROR_NULL, name, "%s is NULL", x ? "target" : "input");
-    if (!gr_dtype_is_float(x->dtype))
-        return gr_fail_tensor(ctx, GR_ERROR_DTYPE, name, "the input is %s, not a float",
-                              gr_dtype_name(x->dtype));
+    if (check_input(name, ctx, in) != GR_OK)
+        return ctx->failed;
     in[P] = along_class_axis(name, x, in[P], &args->class_axis);
     if (in[P] && gr_failed(in[P]))
         return in[P];
@@ -107,78 +139,114 @@ gr_tensor *gr_bce_apply(const gr_bce_kind *kind, gr_tensor *x, const gr_bce_args
         check_option(name, "weight", x, in[W]) != GR_OK ||
         check_option(name, "pos_weight", x, in[P]) != GR_OK ||
         check_option(name, "mask", x, in[MASK]) != GR_OK)
-        return &ctx->failed;
-    const gr_bce_call call = {
-        .kernel = {.label_smoothing = args->label_smoothing,
-                   .gamma = args->gamma,
-                   .alpha = args->alpha,
-                   .strict_target = args->strict_target},
-        .reduction = args->reduction,
-        .denominator = args->denominator,
-    };
-    return gr_apply_with(&kind->op, OPERANDS, in, &call);
+        return ctx->failed;
+    gr_bce_attributes attributes;
+    set_attributes(&attributes, ctx, in, args);
+    return gr_apply_in(ctx, op, OPERANDS, in, &attributes);
 }
 
-/* ---- Forward --------------------------------------------------------------------------------- */
+/* ---- The denominator ------------------------------------------------------------------------- */
 
-gr_status gr_bce_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
+/* True if the mean divides by what mask or weight say, and not by the number of elements. */
+static bool is_counted(const gr_bce_attributes *a)
 {
-    const gr_bce_call *args = call->args;
-    *dtype = call->in[X]->dtype;
-    *shape = args->reduction == GR_NONE ? gr_shape_of(call->in[X]) : (gr_dims){0};
+    return a->reduction == GR_MEAN && a->denominator != GR_ALL;
+}
+
+/* An operand as broadcast to the shape; ones where it is not given. */
+static gr_reader reader_of(const gr_tensor *operand, const gr_dims *shape)
+{
+    static const double one = 1;
+    gr_reader reader;
+    if (operand)
+        gr_reader_begin(&reader, operand, shape);
+    else
+        gr_reader_begin_view(&reader, &one, GR_F64, 0, NULL, NULL);
+    return reader;
+}
+
+typedef struct kept_sum {
+    const gr_kernels *kernels;
+    gr_reader mask, values;
+    int64_t count;
+    double *sums; /* of the blocks */
+} kept_sum;
+
+static void sum_kept_block(void *state, int64_t block)
+{
+    const kept_sum *s = state;
+    const int64_t start = block * GR_BLOCK;
+    const int64_t end = start + GR_BLOCK < s->count ? start + GR_BLOCK : s->count;
+    _Alignas(64) double lanes[GR_LANES] = {0}, mask[GR_CHUNK], values[GR_CHUNK];
+    for (int64_t at = start; at < end; at += GR_CHUNK) {
+        const int64_t count = end - at < GR_CHUNK ? end - at : GR_CHUNK;
+        gr_reader_read(&s->mask, at, count, GR_F64, mask);
+        gr_reader_read(&s->values, at, count, GR_F64, values);
+        for (int64_t i = 0; i < count; i++)
+            values[i] = mask[i] == 0 ? 0 : values[i];
+        s->kernels->accumulate[GR_K64](count, values, lanes);
+    }
+    s->sums[block] = gr_fold_lanes(lanes);
+}
+
+/* The sum of the values, or of ones, over the elements that the mask keeps. */
+static double sum_kept(const gr_call *call, const gr_tensor *values)
+{
+    const gr_dims shape = gr_shape_of(call->in[X]);
+    const int64_t count = gr_dims_count(&shape), blocks = (count + GR_BLOCK - 1) / GR_BLOCK;
+    kept_sum s = {.kernels = call->ctx->kernels,
+                  .mask = reader_of(call->in[MASK], &shape),
+                  .values = reader_of(values, &shape),
+                  .count = count,
+                  .sums = call->scratch};
+    gr_parallel_for(gr_threads_for(call->ctx, count), blocks, sum_kept_block, &s);
+    return gr_fold_blocks(blocks, s.sums);
+}
+
+/* What the reduction divides by. It is kept where it depends on values. */
+static double denominator_of(const gr_call *call)
+{
+    const gr_bce_attributes *a = call->attributes;
+    if (!is_counted(a))
+        return a->reduction == GR_MEAN ? (double)gr_count(call->in[X]) : 1;
+    const double sum = sum_kept(call, a->denominator == GR_WEIGHTS ? call->in[W] : NULL);
+    if (call->outs[DENOMINATOR])
+        gr_convert(GR_F64, &sum, GR_F64, gr_bytes(call->outs[DENOMINATOR]), 1);
+    return sum;
+}
+
+/* ---- The fused pass -------------------------------------------------------------------------- */
+
+gr_status gr_bce_shape(const gr_call *call, gr_form *results)
+{
+    const gr_bce_attributes *a = call->attributes;
+    const gr_tensor *x = call->in[X];
+    const gr_dims shape = gr_shape_of(x), scalar = {0};
+    results[LOSS] =
+        (gr_form){.dtype = gr_type(x), .shape = a->reduction == GR_NONE ? shape : scalar};
+    for (int i = X; i <= P; i++)
+        results[AHEAD + i] =
+            (gr_form){.dtype = gr_compute_dtype(x), .shape = shape, .absent = !a->ahead[i]};
+    results[DENOMINATOR] = (gr_form){.dtype = GR_F64, .shape = scalar, .absent = !is_counted(a)};
     return GR_OK;
 }
 
-/* Whether nothing but input and target matters, so that the logarithms can be taken together. Up to
-   a block they are not: then the sum is exactly that of the elements' losses as GR_NONE gives
-   them. */
-static bool is_plain(const gr_bce_kind *kind, const gr_call *call)
+int64_t gr_bce_scratch(const gr_call *call)
 {
-    const gr_bce_call *args = call->args;
-    const gr_bce_kernel_args *options = &args->kernel;
-    bool plain = kind->kernel == GR_KERNEL_BCE_WITH_LOGITS && args->reduction != GR_NONE &&
-                 gr_numel(call->in[X]) >= GR_BLOCK && options->label_smoothing == 0 &&
-                 options->gamma == 0 && options->alpha == 0 && !options->strict_target;
-    for (int i = W; i < OPERANDS; i++)
-        plain = plain && !call->in[i];
-    return plain && !(call->saved && call->in[Y]->requires_grad);
+    const gr_bce_attributes *a = call->attributes;
+    return a->reduction == GR_NONE ? 0 : gr_map_scratch(gr_count(call->in[X]));
 }
 
-static int plain_lanes(const gr_map *map, int64_t count, void *const *out, const void *const *in,
-                       double *lanes)
-{
-    map->ctx->kernels->bce_with_logits_sum[map->ktype](count, in[X], in[Y], out[1], 1, lanes);
-    return 0;
-}
-
-/* A place for each gradient that a later sweep may ask for, in the type that the kernel computes
-   in. */
-static bool make_room(const gr_call *call, gr_map *map)
-{
-    for (int i = X; call->saved && i <= P; i++) {
-        if (!call->in[i] || !call->in[i]->requires_grad)
-            continue;
-        map->out[i + 1] =
-            gr_tensor_in(call->ctx->scope, call->op->name, gr_ktype_dtype(map->ktype), &map->shape);
-        if (!map->out[i + 1])
-            return false;
-    }
-    return true;
-}
-
-/* The first element that counts and lies outside [0,1], for the message. */
+/* Names the first element that counts and lies outside [0,1]. */
 static gr_status raise_outside(const gr_call *call, int operand)
 {
     const gr_dims shape = gr_shape_of(call->in[X]);
-    gr_reader values, mask;
-    gr_reader_begin(&values, call->in[operand], &shape);
-    if (call->in[MASK])
-        gr_reader_begin(&mask, call->in[MASK], &shape);
+    const gr_reader values = reader_of(call->in[operand], &shape);
+    const gr_reader mask = reader_of(call->in[MASK], &shape);
     for (int64_t i = 0; i < gr_dims_count(&shape); i++) {
-        double value, kept = 1;
+        double value, kept;
         gr_reader_read(&values, i, 1, GR_F64, &value);
-        if (call->in[MASK])
-            gr_reader_read(&mask, i, 1, GR_F64, &kept);
+        gr_reader_read(&mask, i, 1, GR_F64, &kept);
         if (kept == 0 || (value >= 0 && value <= 1))
             continue;
         const gr_dims index = gr_dims_position(&shape, i);
@@ -190,80 +258,67 @@ static gr_status raise_outside(const gr_call *call, int operand)
     return gr_fail(call->ctx, GR_ERROR_DOMAIN, call->op->name, "an element lies outside [0,1]");
 }
 
-/* The sum over the elements that the mask keeps of 1, or of w. */
-static bool sum_kept(gr_context *ctx, const gr_dims *shape, const gr_tensor *mask,
-                     const gr_tensor *w, double *sum)
+/* The kernel over the operands, with the gradients that this call has places for. */
+static gr_map map_of(const gr_call *call)
 {
-    const gr_dims none = {0};
-    gr_tensor *one = gr_tensor_in(ctx->scope, "bce", GR_F64, &none);
-    gr_tensor *zero = gr_tensor_in(ctx->scope, "bce", GR_F64, &none);
-    if (!one || !zero)
-        return false;
-    *(double *)(void *)one->data = 1;
-    *(double *)(void *)zero->data = 0;
-    const gr_map map = {
-        .ctx = ctx,
-        .ktype = GR_K64,
-        .shape = *shape,
-        .inputs = 3,
-        .outputs = 1,
-        .in = {mask ? mask : one, w ? w : one, zero},
-        .kernel = ctx->kernels->map[GR_KERNEL_WHERE][GR_K64],
-        .sum = sum,
-    };
-    return gr_map_run(&map) >= 0;
-}
-
-/* What the reduction divides by; false after MEMORY. */
-static bool divisor_of(gr_tensor *const *in, const gr_bce_call *args, double *divisor)
-{
-    const gr_dims shape = gr_shape_of(in[X]);
-    *divisor = args->reduction == GR_MEAN ? (double)gr_dims_count(&shape) : 1;
-    if (args->reduction != GR_MEAN || args->denominator == GR_ALL)
-        return true;
-    return sum_kept(in[X]->ctx, &shape, in[MASK], args->denominator == GR_WEIGHTS ? in[W] : NULL,
-                    divisor);
-}
-
-gr_status gr_bce_forward(const gr_call *call)
-{
-    const gr_bce_kind *kind = kind_of(call->op);
-    const gr_bce_call *args = call->args;
-    gr_context *ctx = call->ctx;
-    double sum = 0, divisor = 1;
-    gr_map map = {
-        .ctx = ctx,
-        .ktype = gr_ktype(call->in[X]->dtype),
-        .shape = gr_shape_of(call->in[X]),
-        .inputs = OPERANDS,
-        .outputs = OPERANDS,
-        .args = &args->kernel,
-    };
+    const gr_bce_attributes *a = call->attributes;
+    gr_map map = {.ctx = call->ctx,
+                  .ktype = gr_ktype(gr_type(call->in[X])),
+                  .shape = gr_shape_of(call->in[X]),
+                  .inputs = OPERANDS,
+                  .outputs = AHEAD + P + 1,
+                  .args = &a->kernel};
     for (int i = X; i < OPERANDS; i++)
         map.in[i] = call->in[i];
-    map.kernel = ctx->kernels->map[kind->kernel][map.ktype];
-    if (args->reduction == GR_NONE)
-        map.out[0] = call->out;
-    else
-        map.sum = &sum;
-    if (is_plain(kind, call))
-        map.lane_kernel = plain_lanes;
-    if (!make_room(call, &map) || !divisor_of(call->in, args, &divisor))
-        return GR_ERROR_MEMORY;
+    for (int i = X; i <= P; i++)
+        map.out[AHEAD + i] = call->outs[AHEAD + i];
+    return map;
+}
+
+gr_status gr_bce_run(const gr_bce_kind *kind, const gr_call *call)
+{
+    const gr_kernels *kernels = call->ctx->kernels;
+    const gr_bce_attributes *a = call->attributes;
+    const double denominator = denominator_of(call);
+    double loss = 0;
+    gr_map map = map_of(call);
+    if (a->reduction == GR_NONE) {
+        map.kernel = kernels->map[kind->kernel][map.ktype];
+        map.out[LOSS] = call->out;
+    } else {
+        map.sum_kernel = kernels->bce_sum[kind->input][map.ktype];
+        map.sum = &loss;
+        map.scratch = call->scratch;
+    }
     const int bits = gr_map_run(&map);
-    if (bits < 0)
-        return GR_ERROR_MEMORY;
     if (bits)
         return raise_outside(call, bits & GR_OUTSIDE_INPUT ? X : Y);
-    for (int i = X; call->saved && i <= P; i++)
-        call->saved[i] = map.out[i + 1];
-    sum /= divisor;
-    if (args->reduction != GR_NONE)
-        gr_convert(GR_F64, &sum, call->out->dtype, call->out->data, 1);
+    loss /= denominator;
+    if (a->reduction != GR_NONE)
+        gr_convert(GR_F64, &loss, gr_type(call->out), gr_bytes(call->out), 1);
     return GR_OK;
 }
 
-/* ---- Backward -------------------------------------------------------------------------------- */
+gr_status gr_bce_elements_run(gr_kernel_id kernel, int output, const gr_call *call)
+{
+    static const gr_bce_kernel_args none;
+    const int ktype = gr_ktype(gr_type(call->out));
+    gr_map map = {
+        .ctx = call->ctx,
+        .ktype = ktype,
+        .shape = gr_shape_of(call->out),
+        .inputs = OPERANDS,
+        .outputs = AHEAD + P + 1,
+        .in = {[X] = call->in[0], [Y] = call->in[1], [P] = call->in[2]},
+        .kernel = call->ctx->kernels->map[kernel][ktype],
+        .args = &none,
+    };
+    map.out[output] = call->out;
+    gr_map_run(&map);
+    return GR_OK;
+}
+
+/* ---- The fused rule -------------------------------------------------------------------------- */
 
 /* a, and `instead` where the mask drops the element, whatever a is there. */
 static gr_tensor *masked(gr_tensor *mask, gr_tensor *a, double instead)
@@ -273,25 +328,23 @@ static gr_tensor *masked(gr_tensor *mask, gr_tensor *a, double instead)
 
 void gr_bce_fused_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    const gr_bce_call *args = n->args;
-    if (args->reduction == GR_MEAN && args->denominator == GR_WEIGHTS && n->wanted[W]) {
+    const gr_bce_attributes *a = n->attributes;
+    if (is_counted(a) && a->denominator == GR_WEIGHTS && n->wanted[W]) {
         n->op->vjp(n, g, dx); /* the denominator has a gradient too */
         return;
     }
-    double divisor;
-    if (!divisor_of(n->in, args, &divisor)) {
-        for (int i = X; i <= P; i++)
-            dx[i] = &g->ctx->failed;
-        return;
-    }
-    /* In the kernel's type, so that a half is rounded once, at the end. */
-    gr_tensor *factor = gr_cast(g, gr_ktype_dtype(gr_ktype(g->dtype)));
-    if (args->reduction == GR_MEAN)
-        factor = gr_div(factor, gr_scalar_like(factor, divisor));
+    /* In the dtype that the kernel computes in, so that a half is rounded once, at the end. */
+    gr_tensor *factor = gr_cast(g, gr_compute_dtype(g));
+    if (is_counted(a))
+        factor = gr_div(factor, gr_cast(n->outs[DENOMINATOR], gr_dtype_of(factor)));
+    else if (a->reduction == GR_MEAN)
+        factor = gr_div(factor, gr_scalar_like(factor, (double)gr_count(n->in[X])));
     for (int i = X; i <= P; i++)
         if (n->wanted[i])
-            dx[i] = masked(n->in[MASK], gr_mul(n->saved[i], factor), 0);
+            dx[i] = masked(n->in[MASK], gr_mul(n->outs[AHEAD + i], factor), 0);
 }
+
+/* ---- The recorded rule ----------------------------------------------------------------------- */
 
 /* y (1-e) + e/2 */
 static gr_tensor *smooth(gr_tensor *y, double e)
@@ -304,11 +357,12 @@ static gr_tensor *smooth(gr_tensor *y, double e)
 /* t a + (1-t) b */
 static gr_tensor *blend(gr_tensor *t, gr_tensor *a, gr_tensor *b)
 {
-    return gr_add(gr_mul(t, a), gr_mul(gr_sub(gr_scalar_like(t, 1), t), b));
+    return gr_add(gr_mul(t, a), gr_mul(gr_loss_one_minus(t), b));
 }
 
-/* (1 - p_t)^gamma. Where 1 - p_t is 0 so is the loss, faster than any slope of the power grows; and
-   an infinite loss has the factor's limit: in both places the factor is a constant. */
+/* m^gamma, for m = 1 - p_t. It counts as a constant in two places. Where m is 0 the loss is 0 too,
+   and falls faster than the slope of the power grows. Where the loss is infinite the factor has
+   reached its limit. */
 static gr_tensor *focal_factor(gr_tensor *m, double gamma, gr_tensor *losses)
 {
     gr_tensor *zero = gr_scalar_like(m, 0), *none = gr_equal(m, zero);
@@ -328,62 +382,36 @@ static gr_tensor *focus(const gr_bce_kind *kind, const gr_bce_kernel_args *optio
         gr_tensor *m = blend(t, negative, positive);
         losses = gr_mul(focal_factor(m, options->gamma, losses), losses);
     }
-    if (options->alpha != 0)
-        losses = gr_mul(
-            blend(t, gr_scalar_like(t, options->alpha), gr_scalar_like(t, 1 - options->alpha)),
-            losses);
+    if (options->alpha != 0) {
+        gr_tensor *of_positive = gr_scalar_like(t, options->alpha);
+        gr_tensor *of_negative = gr_scalar_like(t, 1 - options->alpha);
+        losses = gr_mul(blend(t, of_positive, of_negative), losses);
+    }
     return losses;
 }
 
-static gr_tensor *reduced(const gr_bce_call *args, gr_tensor *losses, gr_tensor *mask, gr_tensor *w)
+static gr_tensor *reduced(const gr_bce_attributes *a, gr_tensor *losses, gr_tensor *mask,
+                          gr_tensor *w)
 {
-    if (args->reduction != GR_MEAN || args->denominator == GR_ALL)
-        return gr_reduce_losses(losses, args->reduction);
-    gr_tensor *counted = args->denominator == GR_WEIGHTS && w ? w : gr_scalar_like(losses, 1);
-    counted = gr_expand(counted, gr_shape_of(losses));
-    return gr_div(gr_reduce_losses(losses, GR_SUM),
-                  gr_reduce_losses(masked(mask, counted, 0), GR_SUM));
+    if (!is_counted(a))
+        return gr_reduce_losses(losses, a->reduction);
+    gr_tensor *counted = a->denominator == GR_WEIGHTS && w ? w : gr_scalar_like(losses, 1);
+    counted = masked(mask, gr_expand(counted, gr_shape_of(losses)), 0);
+    return gr_div(gr_reduce_losses(losses, GR_SUM), gr_reduce_losses(counted, GR_SUM));
 }
 
-/* The loss in public ops. */
-static gr_tensor *compose(const gr_node *n)
+gr_tensor *gr_bce_compose(const gr_bce_kind *kind, const gr_node *n, gr_tensor *const *in)
 {
-    const gr_bce_kind *kind = kind_of(n->op);
-    const gr_bce_call *args = n->args;
-    gr_tensor *mask = n->in[MASK], *w = n->in[W], *p = n->in[P];
-    /* In the kernel's type, so that a half is rounded once, at the end. */
-    const gr_dtype dtype = gr_ktype_dtype(gr_ktype(n->in[X]->dtype));
-    gr_tensor *x = masked(mask, gr_cast(n->in[X], dtype), kind->neutral);
-    gr_tensor *y = masked(mask, gr_cast(n->in[Y], dtype), 0);
-    gr_tensor *t = smooth(y, args->kernel.label_smoothing);
-    w = w ? masked(mask, gr_cast(w, dtype), 0) : NULL;
-    p = p ? masked(mask, gr_cast(p, dtype), 1) : NULL;
-    gr_tensor *losses = focus(kind, &args->kernel, x, t, kind->element(x, t, p));
+    const gr_bce_attributes *a = n->attributes;
+    gr_tensor *mask = in[MASK];
+    /* In the dtype that the kernel computes in, so that a half is rounded once, at the end. */
+    const gr_dtype dtype = gr_compute_dtype(n->in[X]);
+    gr_tensor *x = masked(mask, gr_cast(in[X], dtype), kind->neutral);
+    gr_tensor *y = masked(mask, gr_cast(in[Y], dtype), 0);
+    gr_tensor *w = in[W] ? masked(mask, gr_cast(in[W], dtype), 0) : NULL;
+    gr_tensor *p = in[P] ? masked(mask, gr_cast(in[P], dtype), 1) : NULL;
+    gr_tensor *t = smooth(y, a->kernel.label_smoothing);
+    gr_tensor *losses = focus(kind, &a->kernel, x, t, kind->elements(x, t, p));
     losses = w ? gr_mul(w, losses) : losses;
-    return gr_cast(reduced(args, masked(mask, losses, 0), mask, w), n->in[X]->dtype);
-}
-
-void gr_bce_vjp(const gr_node *node, gr_tensor *g, gr_tensor **dx)
-{
-    gr_vjp_by_composition(node, g, dx, compose);
-}
-
-/* ---- Elements alone -------------------------------------------------------------------------- */
-
-gr_status gr_bce_element_forward(gr_kernel_id kernel, int output, const gr_call *call)
-{
-    static const gr_bce_kernel_args none;
-    const int ktype = gr_ktype(call->out->dtype);
-    gr_map map = {
-        .ctx = call->ctx,
-        .ktype = ktype,
-        .shape = gr_shape_of(call->out),
-        .inputs = OPERANDS,
-        .outputs = OPERANDS,
-        .in = {call->in[0], call->in[1], NULL, call->in[2], NULL},
-        .kernel = call->ctx->kernels->map[kernel][ktype],
-        .args = &none,
-    };
-    map.out[output] = call->out;
-    return gr_map_run(&map) < 0 ? GR_ERROR_MEMORY : GR_OK;
+    return gr_cast(reduced(a, masked(mask, losses, 0), mask, w), gr_type(n->in[X]));
 }

@@ -7,32 +7,48 @@
  * bce_options.c, in the order in which they act:
  *
  *     .label_smoothing e   y (1-e) + e/2 stands for y
- *     .gamma, .alpha       l times (1-p_t)^gamma (alpha y + (1-alpha)(1-y));  p_t = s(x) y + s(-x)(1-y)
+ *     .gamma, .alpha       times (1-p_t)^gamma (alpha y + (1-alpha) (1-y)),
+ *                          p_t = s(x) y + s(-x) (1-y)
  *     .weight w            times w
  *     .mask                0 where the mask is 0, and so are the gradients
  *     .reduction           none, sum, or mean over .denominator: all, kept ones, or the sum of w
  *
- * One pass of the kernel (kernels/bce.inc) gives value and gradients; where the backward pass is
- * itself recorded, the rule is the composition of the element's loss below, the options and the
- * reduction.
+ * One pass of the kernel (kernels/bce.inc) gives value and gradients. Where the sweep is recorded,
+ * the rule is a composition: the elements' losses below, the options and the reduction.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "losses/losses.h"
 #include <float.h>
 
-static const gr_bce_kind kind;
-static gr_tensor *times_limit(gr_tensor *c, gr_tensor *v);
-static gr_tensor *target_slope(gr_tensor *x, gr_tensor *p);
+/* ---- Without cancellation, up to infinity ---------------------------------------------------- */
 
-gr_tensor *gr_bce_with_logits_with(gr_tensor *logits, const gr_bce_args *args)
+/* c v. Where c is exactly 0 and v infinite, it is 0: the limit as v grows. NaN stays. */
+static gr_tensor *times_limit(gr_tensor *c, gr_tensor *v)
 {
-    return gr_bce_apply(&kind, logits, args);
+    const gr_dtype dtype = gr_dtype_of(v);
+    const double most = dtype == GR_F64 ? DBL_MAX : dtype == GR_F16 ? 65504 : 0x1.fep127;
+    gr_tensor *finite = gr_minimum(v, gr_scalar_like(v, most));
+    return gr_mul(c, gr_where(gr_equal(c, gr_scalar_like(c, 0)), finite, v));
 }
 
-/* The elements' losses l(x, y, p):
-       dx = (1-y) s(x) - p y s(-x),   dy = p softplus(-x) - softplus(x),   dp = y softplus(-x) */
-static void element_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+/* p softplus(-x) - softplus(x) cancels for p near 1. It is (p-1) softplus(-|x|) - p x where x < 0,
+   and (p-1) softplus(-|x|) - x elsewhere. Each side is written as a function that is smooth at 0,
+   for its gradient's sake. */
+static gr_tensor *target_slope(gr_tensor *x, gr_tensor *p)
+{
+    gr_tensor *minus_x = gr_neg(x), *more = gr_sub(p, gr_scalar_like(p, 1));
+    gr_tensor *below = gr_add(gr_mul(more, gr_softplus(x)), times_limit(p, minus_x));
+    gr_tensor *above = gr_sub(gr_mul(more, gr_softplus(minus_x)), x);
+    return gr_where(gr_less(x, gr_scalar_like(x, 0)), below, above);
+}
+
+/* ---- The losses of the elements -------------------------------------------------------------- */
+
+/* bce_with_logits_elements(x, y, p) = l:
+       dx = g ((1-y) s(x) - p y s(-x)),   dy = g (p softplus(-x) - softplus(x)),
+       dp = g y softplus(-x) */
+static void elements_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     gr_tensor *x = n->in[0], *y = n->in[1], *p = n->in[2], *minus_x = gr_neg(x);
     if (n->wanted[0]) {
@@ -47,49 +63,51 @@ static void element_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     if (n->wanted[2])
         dx[2] = gr_mul(g, times_limit(y, gr_softplus(minus_x)));
 }
-static gr_status element_forward(const gr_call *call)
+static gr_status elements_run(const gr_call *call)
 {
-    return gr_bce_element_forward(GR_KERNEL_BCE_WITH_LOGITS, 0, call);
+    return gr_bce_elements_run(GR_KERNEL_BCE_WITH_LOGITS, 0, call);
 }
-static const gr_op element_op = {.name = "bce_with_logits",
-                                 .arity = 3,
-                                 .flags = GR_OP_STRIDED,
-                                 .forward = element_forward,
-                                 .vjp = element_vjp,
-                                 .shape = gr_broadcast_shape};
-static gr_tensor *element(gr_tensor *x, gr_tensor *y, gr_tensor *p)
+static const gr_op elements_op = {
+    .name = "bce_with_logits_elements",
+    .formula = "(1-b)*fmax(a, 0) + c*b*fmax(-a, 0) + ((1-b) + c*b)*log1p(exp(-fabs(a)))",
+    .kind = GR_ELEMENTWISE,
+    .flags = GR_OP_STRIDED,
+    .arity = 3,
+    .shape = gr_broadcast_form,
+    .run = elements_run,
+    .vjp = elements_vjp,
+    .reads = {GR_READS_IN(0) | GR_READS_IN(1) | GR_READS_IN(2), GR_READS_IN(0) | GR_READS_IN(2),
+              GR_READS_IN(0) | GR_READS_IN(1)}};
+static gr_tensor *elements(gr_tensor *x, gr_tensor *y, gr_tensor *p)
 {
-    return gr_apply_with(&element_op, 3, (gr_tensor *[]){x, y, p}, NULL);
+    return gr_apply_with(&elements_op, 3, (gr_tensor *[]){x, y, p}, NULL);
 }
+
+/* ---- The whole loss -------------------------------------------------------------------------- */
 
 static void probabilities(gr_tensor *x, gr_tensor **positive, gr_tensor **negative)
 {
     *positive = gr_sigmoid(x);
     *negative = gr_sigmoid(gr_neg(x));
 }
-
-static const gr_bce_kind kind = {.op = GR_BCE_OP("bce_with_logits"),
-                                 .kernel = GR_KERNEL_BCE_WITH_LOGITS,
+static const gr_bce_kind kind = {.kernel = GR_KERNEL_BCE_WITH_LOGITS,
+                                 .input = GR_BCE_OF_LOGITS,
                                  .neutral = 0,
-                                 .element = element,
+                                 .elements = elements,
                                  .probabilities = probabilities};
 
-/* ---- Without cancellation, up to infinity ---------------------------------------------------- */
-
-/* c v, where a coefficient c of exactly 0 kills an infinite v: the limit as v grows. NaN stays. */
-static gr_tensor *times_limit(gr_tensor *c, gr_tensor *v)
+static gr_status run(const gr_call *call) { return gr_bce_run(&kind, call); }
+static gr_tensor *compose(const gr_node *n, gr_tensor *const *in)
 {
-    const double most = v->dtype == GR_F64 ? DBL_MAX : v->dtype == GR_F16 ? 65504 : 0x1.fep127;
-    gr_tensor *finite = gr_minimum(v, gr_scalar_like(v, most));
-    return gr_mul(c, gr_where(gr_equal(c, gr_scalar_like(c, 0)), finite, v));
+    return gr_bce_compose(&kind, n, in);
 }
-
-/* p softplus(-x) - softplus(x), which cancels for p near 1, as (p-1) softplus(-|x|) + (x < 0 ? -p x
-   : -x). Each side is written as a function that is smooth at 0, for its gradient's sake. */
-static gr_tensor *target_slope(gr_tensor *x, gr_tensor *p)
+static void vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    gr_tensor *minus_x = gr_neg(x), *more = gr_sub(p, gr_scalar_like(p, 1));
-    gr_tensor *below = gr_add(gr_mul(more, gr_softplus(x)), times_limit(p, minus_x));
-    gr_tensor *above = gr_sub(gr_mul(more, gr_softplus(minus_x)), x);
-    return gr_where(gr_less(x, gr_scalar_like(x, 0)), below, above);
+    gr_vjp_by_composition(n, g, dx, compose);
+}
+static const gr_op op = {.name = "bce_with_logits", GR_BCE_COLUMNS, .run = run, .vjp = vjp};
+
+gr_tensor *gr_bce_with_logits_with(gr_tensor *logits, const gr_bce_args *args)
+{
+    return gr_bce_apply(&op, logits, args);
 }

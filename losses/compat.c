@@ -1,6 +1,6 @@
 /* compat.c - the parameter lists of PyTorch and MindSpore over gr_bce and gr_bce_with_logits.
  *
- * A front end is a row of rules (which dtypes, which spelling) and a call of `run`.
+ * Each function is a set of rules (which dtypes, which spelling) and a call of `run`.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -120,11 +120,11 @@ static gr_text dtypes_text(unsigned dtypes)
     return text;
 }
 
-/* A gr_scalar has no dtype of its own beside an input. */
+/* A gr_scalar adapts to the input. */
 static gr_status check_dtype(const rules *r, gr_context *ctx, gr_tensor *const *in, int i)
 {
     const gr_dtype dtype = gr_dtype_of(in[i]), input = gr_dtype_of(in[INPUT]);
-    if (i > INPUT && in[i]->weak)
+    if (i > INPUT && gr_weak(in[i]))
         return GR_OK;
     if (!(r->dtypes[i] & DTYPE(dtype)))
         return gr_fail(ctx, GR_ERROR_DTYPE, r->api, "%s is %s; it must be %s", r->names[i],
@@ -163,7 +163,6 @@ static gr_status check_argument(const rules *r, gr_context *ctx, gr_tensor *cons
 /* The context to speak in; NULL with the failed tensor where there is none. */
 static gr_context *context_of(const rules *r, gr_tensor *const *in, gr_tensor **failed)
 {
-    *failed = &gr_null_context.failed;
     return gr_operands_context(r->api, ARGUMENTS, in, failed);
 }
 
@@ -177,10 +176,10 @@ static gr_tensor *run(const rules *r, gr_tensor *const *given, gr_reduction redu
     if (!ctx)
         return failed;
     if (name && parse_reduction(ctx, r->api, name, r->any_case, &reduction) != GR_OK)
-        return &ctx->failed;
+        return ctx->failed;
     for (int i = 0; i < ARGUMENTS; i++)
         if (check_argument(r, ctx, given, i) != GR_OK)
-            return &ctx->failed;
+            return ctx->failed;
     for (int i = 0; i < ARGUMENTS; i++) {
         in[i] = given[i] ? gr_cast(given[i], gr_dtype_of(given[INPUT])) : NULL;
         if (in[i] && gr_failed(in[i]))
@@ -193,7 +192,7 @@ static gr_tensor *run(const rules *r, gr_tensor *const *given, gr_reduction redu
                                              .strict_target = r->strict_target});
 }
 
-/* An object's call without the object. */
+/* The call of a loss that is NULL. */
 static gr_tensor *no_loss(const rules *r, gr_tensor *input, gr_tensor *target)
 {
     gr_tensor *in[ARGUMENTS] = {input, target}, *failed;
@@ -211,7 +210,7 @@ static gr_tensor *no_loss(const rules *r, gr_tensor *input, gr_tensor *target)
     .names = {"input", "target", "weight"}, .dtypes = {FLOATS, FLOATS, ANY}, .same_dtype = 2,      \
     .same_shape = 2, .required = 2, .strict_target = true, .loss = gr_bce_with
 
-/* The deprecated pair decides if it is there, and then reduction is not even looked at. */
+/* Where one of the deprecated pair is set, the pair decides and name is not looked at. */
 static gr_tensor *run_torch(const rules *r, gr_tensor *const *in, gr_tristate size_average,
                             gr_tristate reduce, const char *name)
 {
@@ -319,8 +318,8 @@ gr_mindspore_nn_bce_with_logits_loss_call(const gr_mindspore_nn_bce_with_logits_
     return run_mindspore(&r, logits, labels, loss->weight, loss->pos_weight, loss->reduction);
 }
 
-/* Its page says of weight both that it broadcasts and that it has the input's shape; its kernels
-   read it without broadcasting, so only the second is safe there, and the rule here. */
+/* Its page says that weight broadcasts, and that it has the input's shape. Its kernels read it
+   without broadcasting, so here it must have the input's shape. */
 gr_tensor *gr_mint_binary_cross_entropy(gr_tensor *input, gr_tensor *target, gr_tensor *weight,
                                         const char *reduction)
 {

@@ -1,4 +1,4 @@
-/* composed.c - what the losses that are compositions of public ops share: checks and both ends.
+/* composed.c - what the losses that are compositions of public ops share: checks, and both ends.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,15 +11,13 @@ static gr_status check_operand(const char *op, const gr_loss_operand *first,
                                const gr_loss_operand *operand)
 {
     const gr_tensor *x = first->tensor, *y = operand->tensor;
-    const gr_dims shape = gr_shape_of(x), own = gr_shape_of(y);
-    if (gr_dtype_is_float(y->dtype) && y->dtype != x->dtype && !y->weak)
-        return gr_fail(x->ctx, GR_ERROR_DTYPE, op, "%s is %s, the %s %s (gr_cast converts)",
-                       operand->name, gr_dtype_name(y->dtype), first->name,
-                       gr_dtype_name(x->dtype));
-    if (operand->kind == GR_SAME_SHAPE && !gr_same_dims(&own, &shape))
-        return gr_fail(x->ctx, GR_ERROR_SHAPE, op, "%s shape %s must be the %s's, %s",
-                       operand->name, gr_dims_text(&own).text, first->name,
-                       gr_dims_text(&shape).text);
+    const gr_dtype dtype = gr_type(y);
+    if (gr_dtype_is_float(dtype) && dtype != gr_type(x) && !gr_weak(y))
+        return gr_fail(gr_ctx(x), GR_ERROR_DTYPE, op, "%s is %s, the %s %s (gr_cast converts)",
+                       operand->name, gr_dtype_name(dtype), first->name, gr_dtype_name(gr_type(x)));
+    if (operand->kind == GR_SAME_SHAPE && !gr_same_shape(x, y))
+        return gr_fail(gr_ctx(x), GR_ERROR_SHAPE, op, "%s shape %s must be the %s's, %s",
+                       operand->name, gr_shape_text(y).text, first->name, gr_shape_text(x).text);
     return GR_OK;
 }
 
@@ -30,9 +28,9 @@ static gr_status check_operands(gr_context *ctx, const char *op, int count,
     for (int i = 0; i < count; i++)
         if (!operands[i].tensor && operands[i].kind != GR_OPTIONAL)
             return gr_fail(ctx, GR_ERROR_NULL, op, "%s is NULL", operands[i].name);
-    if (!gr_dtype_is_float(x->dtype))
+    if (!gr_dtype_is_float(gr_type(x)))
         return gr_fail(ctx, GR_ERROR_DTYPE, op, "the %s is %s, not a float", operands->name,
-                       gr_dtype_name(x->dtype));
+                       gr_dtype_name(gr_type(x)));
     gr_status status = GR_OK;
     for (int i = 1; i < count && status == GR_OK; i++)
         status = operands[i].tensor ? check_operand(op, operands, operands + i) : GR_OK;
@@ -42,13 +40,14 @@ static gr_status check_operands(gr_context *ctx, const char *op, int count,
 bool gr_loss_operands(const char *op, int count, const gr_loss_operand *operands,
                       gr_tensor **failed)
 {
-    gr_tensor *in[GR_MAX_ARITY] = {0};
+    enum { MOST_OPERANDS = 3 };
+    gr_tensor *in[MOST_OPERANDS] = {0};
     for (int i = 0; i < count; i++)
         in[i] = operands[i].tensor;
     gr_context *ctx = gr_operands_context(op, count, in, failed);
     if (!ctx)
         return false;
-    *failed = &ctx->failed;
+    *failed = ctx->failed;
     return check_operands(ctx, op, count, operands) == GR_OK;
 }
 
@@ -67,7 +66,7 @@ bool gr_loss_number(gr_context *ctx, const char *op, const char *name, double va
 
 gr_tensor *gr_loss_wide(gr_tensor *operand, const gr_tensor *x)
 {
-    return gr_cast(operand, gr_ktype_dtype(gr_ktype(x->dtype)));
+    return gr_cast(operand, gr_compute_dtype(x));
 }
 
 bool gr_loss_ready(const char *op, gr_tensor *input, gr_tensor *target, gr_reduction reduction,
@@ -76,7 +75,7 @@ bool gr_loss_ready(const char *op, gr_tensor *input, gr_tensor *target, gr_reduc
     const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
                                         {.name = "target", .tensor = target}};
     if (!gr_loss_operands(op, 2, operands, x) ||
-        gr_check_reduction(input->ctx, op, reduction) != GR_OK)
+        gr_check_reduction(gr_ctx(input), op, reduction) != GR_OK)
         return false;
     *x = gr_loss_wide(input, input);
     *y = gr_loss_wide(target, input);
@@ -85,7 +84,7 @@ bool gr_loss_ready(const char *op, gr_tensor *input, gr_tensor *target, gr_reduc
 
 gr_tensor *gr_loss_done(gr_tensor *losses, gr_reduction reduction, const gr_tensor *x)
 {
-    return gr_cast(gr_reduce_losses(losses, reduction), x->dtype);
+    return gr_cast(gr_reduce_losses(losses, reduction), gr_type(x));
 }
 
 gr_tensor *gr_loss_sum_along(gr_tensor *x, int axis)

@@ -1,4 +1,4 @@
-/* composed.h - what the losses that are compositions of public ops share: checks and both ends.
+/* composed.h - what the losses that are compositions of public ops share: checks, and both ends.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,13 +19,13 @@ typedef struct gr_loss_operand {
     } kind;
 } gr_loss_operand;
 
-/* Whether the operands are there, of one context, and fit in dtype and shape. If not, the reason is
+/* True if the operands are there, of one context, and fit in dtype and shape. If not, the reason is
    raised, and *failed is the tensor to return. */
 bool gr_loss_operands(const char *op, int count, const gr_loss_operand *operands,
                       gr_tensor **failed);
 
 /* value, or `standard` where it is 0; raises ARGUMENT unless it is finite, and above 0 if
- * `positive`. */
+   `positive`. */
 bool gr_loss_number(gr_context *ctx, const char *op, const char *name, double value,
                     double standard, bool positive, double *number);
 

@@ -21,8 +21,9 @@ gr_tensor *gr_hinge_embedding_with(gr_tensor *input, const gr_hinge_embedding_ar
     double margin;
     if (!gr_loss_ready("hinge_embedding", input, args->target, args->reduction, &x, &y))
         return x;
-    if (!gr_loss_number(input->ctx, "hinge_embedding", "margin", args->margin, 1, false, &margin))
-        return &input->ctx->failed;
+    if (!gr_loss_number(gr_ctx(input), "hinge_embedding", "margin", args->margin, 1, false,
+                        &margin))
+        return gr_ctx(input)->failed;
     gr_tensor *near = where_else_0(gr_not_equal(y, number(y, -1)), x);
     gr_tensor *far = gr_relu(gr_sub(number(x, margin), x));
     gr_tensor *losses = gr_add(near, where_else_0(gr_not_equal(y, number(y, 1)), far));
@@ -50,14 +51,14 @@ gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *input,
                                         {.name = "target", .tensor = args->target},
                                         {"weight", weight, GR_OPTIONAL}};
     if (!gr_loss_operands(op, 3, operands, &failed) ||
-        gr_check_reduction(input->ctx, op, args->reduction) != GR_OK)
+        gr_check_reduction(gr_ctx(input), op, args->reduction) != GR_OK)
         return failed;
     const gr_dims shape = gr_shape_of(input);
-    if (input->ndim == 0)
-        return gr_fail_tensor(input->ctx, GR_ERROR_SHAPE, op,
+    if (gr_axes_of(input) == 0)
+        return gr_fail_tensor(gr_ctx(input), GR_ERROR_SHAPE, op,
                               "an input of shape [] has no classes");
-    if (weight && (weight->ndim > input->ndim || !gr_broadcasts_to(weight, &shape)))
-        return gr_fail_tensor(input->ctx, GR_ERROR_BROADCAST, op,
+    if (weight && (gr_axes_of(weight) > gr_axes_of(input) || !gr_broadcasts_to(weight, &shape)))
+        return gr_fail_tensor(gr_ctx(input), GR_ERROR_BROADCAST, op,
                               "weight shape %s does not broadcast to the input's, %s",
                               gr_shape_text(weight).text, gr_dims_text(&shape).text);
     const gr_bce_args bce = {.target = gr_loss_wide(args->target, input),
@@ -68,8 +69,8 @@ gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *input,
     return gr_loss_done(each, args->reduction, input);
 }
 
-/* The cosine of the angle between rows, a b / sqrt((a a + 1e-12) (b b + 1e-12)); the root is taken
-   of each, so that the product of two squares cannot overflow. */
+/* The cosine of the angle between two vectors, a b / sqrt((a a + 1e-12) (b b + 1e-12)). The root is
+   taken of each factor, so that their product cannot overflow. */
 static gr_tensor *cosine(gr_tensor *a, gr_tensor *b)
 {
     gr_tensor *least = number(a, 1e-12);
@@ -78,14 +79,14 @@ static gr_tensor *cosine(gr_tensor *a, gr_tensor *b)
     return gr_div(gr_loss_sum_along(gr_mul(a, b), -1), gr_mul(length_a, length_b));
 }
 
-/* The first operand's rows: [D], or [N,D]; rows: its shape without the last axis. */
-static bool check_rows(const char *op, const char *name, const gr_tensor *x, gr_dims *rows)
+/* The first operand is a sample [D], or samples [N,D]. samples: its shape without the last axis. */
+static bool check_samples(const char *op, const char *name, const gr_tensor *x, gr_dims *samples)
 {
-    *rows = gr_shape_of(x);
-    rows->count--;
-    if (x->ndim == 1 || x->ndim == 2)
+    *samples = gr_shape_of(x);
+    samples->count--;
+    if (gr_axes_of(x) == 1 || gr_axes_of(x) == 2)
         return true;
-    gr_fail(x->ctx, GR_ERROR_SHAPE, op, "%s shape %s must be [D] or [N,D]", name,
+    gr_fail(gr_ctx(x), GR_ERROR_SHAPE, op, "%s shape %s must be [D] or [N,D]", name,
             gr_shape_text(x).text);
     return false;
 }
@@ -99,17 +100,18 @@ gr_tensor *gr_cosine_embedding_with(gr_tensor *input, const gr_cosine_embedding_
                                         {.name = "other", .tensor = args->other},
                                         {"target", args->target, GR_OWN_SHAPE}};
     gr_tensor *failed;
-    gr_dims rows;
+    gr_dims samples;
     double margin;
-    if (!gr_loss_operands(op, 3, operands, &failed) || !check_rows(op, "input", input, &rows) ||
-        gr_check_reduction(input->ctx, op, args->reduction) != GR_OK ||
-        !gr_loss_number(input->ctx, op, "margin", args->margin, 0, false, &margin))
+    if (!gr_loss_operands(op, 3, operands, &failed) ||
+        !check_samples(op, "input", input, &samples) ||
+        gr_check_reduction(gr_ctx(input), op, args->reduction) != GR_OK ||
+        !gr_loss_number(gr_ctx(input), op, "margin", args->margin, 0, false, &margin))
         return failed;
     const gr_dims own = gr_shape_of(args->target);
-    if (!gr_same_dims(&own, &rows))
-        return gr_fail_tensor(input->ctx, GR_ERROR_SHAPE, op,
+    if (!gr_same_dims(&own, &samples))
+        return gr_fail_tensor(gr_ctx(input), GR_ERROR_SHAPE, op,
                               "target shape %s must be %s, one a row of the input's %s",
-                              gr_dims_text(&own).text, gr_dims_text(&rows).text,
+                              gr_dims_text(&own).text, gr_dims_text(&samples).text,
                               gr_shape_text(input).text);
     gr_tensor *cos = cosine(gr_loss_wide(input, input), gr_loss_wide(args->other, input));
     gr_tensor *y = gr_loss_wide(args->target, input);
@@ -119,8 +121,8 @@ gr_tensor *gr_cosine_embedding_with(gr_tensor *input, const gr_cosine_embedding_
     return gr_loss_done(losses, args->reduction, input);
 }
 
-/* The p-norm of the rows of a - b + eps. Where it is 0 its gradient is 0: the root is taken of 1.
- */
+/* The p-norm of a - b + eps, for each sample. Where it is 0 the root is taken of 1, so that its
+   gradient is 0. */
 static gr_tensor *distance(gr_tensor *a, gr_tensor *b, double p, double eps)
 {
     gr_tensor *d = gr_add(gr_sub(a, b), number(a, eps));
@@ -132,8 +134,8 @@ static gr_tensor *distance(gr_tensor *a, gr_tensor *b, double p, double eps)
     return gr_where(none, zero, p == 2 ? gr_sqrt(safe) : gr_pow(safe, 1 / p));
 }
 
-/* max(0, margin + |a - p| - |a - n|); swap: the negative's distance is the smaller of those to a
- * and p */
+/* max(0, margin + |a - p| - |a - n|). swap: the negative's distance is the smaller of those to a
+   and to p. */
 gr_tensor *gr_triplet_margin_with(gr_tensor *anchor, const gr_triplet_margin_args *args)
 {
     args = args ? args : &(const gr_triplet_margin_args){0};
@@ -142,13 +144,14 @@ gr_tensor *gr_triplet_margin_with(gr_tensor *anchor, const gr_triplet_margin_arg
                                         {.name = "positive", .tensor = args->positive},
                                         {.name = "negative", .tensor = args->negative}};
     gr_tensor *failed;
-    gr_dims rows;
+    gr_dims samples;
     double margin, p, eps;
-    if (!gr_loss_operands(op, 3, operands, &failed) || !check_rows(op, "anchor", anchor, &rows) ||
-        gr_check_reduction(anchor->ctx, op, args->reduction) != GR_OK ||
-        !gr_loss_number(anchor->ctx, op, "margin", args->margin, 1, true, &margin) ||
-        !gr_loss_number(anchor->ctx, op, "p", args->p, 2, true, &p) ||
-        !gr_loss_number(anchor->ctx, op, "eps", args->eps, 1e-6, true, &eps))
+    if (!gr_loss_operands(op, 3, operands, &failed) ||
+        !check_samples(op, "anchor", anchor, &samples) ||
+        gr_check_reduction(gr_ctx(anchor), op, args->reduction) != GR_OK ||
+        !gr_loss_number(gr_ctx(anchor), op, "margin", args->margin, 1, true, &margin) ||
+        !gr_loss_number(gr_ctx(anchor), op, "p", args->p, 2, true, &p) ||
+        !gr_loss_number(gr_ctx(anchor), op, "eps", args->eps, 1e-6, true, &eps))
         return failed;
     gr_tensor *a = gr_loss_wide(anchor, anchor), *positive = gr_loss_wide(args->positive, anchor);
     gr_tensor *negative = gr_loss_wide(args->negative, anchor);

@@ -1,4 +1,4 @@
-/* reduction.c - what becomes of the elements' losses.
+/* reduction.c - what becomes of the losses of the elements.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -33,7 +33,7 @@ gr_tensor *gr_l1_with(gr_tensor *input, const gr_loss_args *args)
 }
 
 /* d^2/2 where |d| < delta, else delta (|d| - delta/2). With c = d cut to [-delta, delta] both are
-   c (d - c/2): no square that overflows, no branch, and at d = 0 nothing but a parabola. */
+   c (d - c/2). That has no square that overflows and no branch, and near d = 0 it is a parabola. */
 static gr_tensor *huber(gr_tensor *x, gr_tensor *y, double delta)
 {
     gr_tensor *d = gr_sub(x, y);
@@ -48,8 +48,8 @@ gr_tensor *gr_huber_with(gr_tensor *input, const gr_huber_args *args)
     double delta;
     if (!gr_loss_ready("huber", input, args->target, args->reduction, &x, &y))
         return x;
-    if (!gr_loss_number(input->ctx, "huber", "delta", args->delta, 1, true, &delta))
-        return &input->ctx->failed;
+    if (!gr_loss_number(gr_ctx(input), "huber", "delta", args->delta, 1, true, &delta))
+        return gr_ctx(input)->failed;
     return gr_loss_done(huber(x, y, delta), args->reduction, input);
 }
 
@@ -61,8 +61,8 @@ gr_tensor *gr_smooth_l1_with(gr_tensor *input, const gr_smooth_l1_args *args)
     double beta;
     if (!gr_loss_ready("smooth_l1", input, args->target, args->reduction, &x, &y))
         return x;
-    if (!gr_loss_number(input->ctx, "smooth_l1", "beta", args->beta, 1, true, &beta))
-        return &input->ctx->failed;
+    if (!gr_loss_number(gr_ctx(input), "smooth_l1", "beta", args->beta, 1, true, &beta))
+        return gr_ctx(input)->failed;
     gr_tensor *losses = gr_div(huber(x, y, beta), number(x, beta));
     return gr_loss_done(losses, args->reduction, input);
 }
@@ -88,18 +88,18 @@ gr_tensor *gr_kl_div_with(gr_tensor *input, const gr_kl_div_args *args)
     if (!args->batch_mean)
         return gr_loss_done(kl_div(x, y, args->log_target), args->reduction, input);
     if (args->reduction != GR_MEAN)
-        return gr_fail_tensor(input->ctx, GR_ERROR_ARGUMENT, "kl_div",
+        return gr_fail_tensor(gr_ctx(input), GR_ERROR_ARGUMENT, "kl_div",
                               "batch_mean is a kind of GR_MEAN, and goes with no other reduction");
-    if (input->ndim == 0)
-        return gr_fail_tensor(input->ctx, GR_ERROR_SHAPE, "kl_div",
+    if (gr_axes_of(input) == 0)
+        return gr_fail_tensor(gr_ctx(input), GR_ERROR_SHAPE, "kl_div",
                               "batch_mean asks for an input of one axis at least, not []");
     gr_tensor *sum = gr_reduce_losses(kl_div(x, y, args->log_target), GR_SUM);
-    sum = gr_div(sum, number(sum, (double)input->shape[0]));
+    sum = gr_div(sum, number(sum, (double)gr_sizes(input)[0]));
     return gr_loss_done(sum, GR_NONE, input);
 }
 
-/* y log y - y + log(2 pi y)/2 where y > 1, else 0: Stirling's approximation of log y!, whose part
-   that is not chosen is computed for y = 1, so that no log 0 gets into a gradient. */
+/* y log y - y + log(2 pi y)/2 where y > 1, else 0: Stirling's approximation of log y!. Where it is
+   not chosen it is computed for y = 1, so that no log 0 gets into a gradient. */
 static gr_tensor *stirling(gr_tensor *y)
 {
     gr_tensor *one = number(y, 1), *small = gr_less_equal(y, one);
@@ -116,8 +116,8 @@ gr_tensor *gr_poisson_nll_with(gr_tensor *input, const gr_poisson_nll_args *args
     double eps;
     if (!gr_loss_ready("poisson_nll", input, args->target, args->reduction, &x, &y))
         return x;
-    if (!gr_loss_number(input->ctx, "poisson_nll", "eps", args->eps, 1e-8, true, &eps))
-        return &input->ctx->failed;
+    if (!gr_loss_number(gr_ctx(input), "poisson_nll", "eps", args->eps, 1e-8, true, &eps))
+        return gr_ctx(input)->failed;
     gr_tensor *losses;
     if (args->rate_input)
         losses = gr_sub(x, gr_mul(y, gr_log(gr_add(x, number(x, eps)))));
@@ -128,53 +128,89 @@ gr_tensor *gr_poisson_nll_with(gr_tensor *input, const gr_poisson_nll_args *args
     return gr_loss_done(losses, args->reduction, input);
 }
 
-/* DOMAIN for a variance below 0. */
-static gr_status check_variance(const gr_tensor *variance)
+/* ---- Gaussian likelihood --------------------------------------------------------------------- */
+
+static gr_status variance_shape(const gr_call *call, gr_form *results)
 {
-    const gr_dims shape = gr_shape_of(variance);
+    const gr_tensor *x = call->in[0];
+    *results = (gr_form){.dtype = gr_type(x), .shape = gr_shape_of(x)};
+    return GR_OK;
+}
+
+static gr_status raise_negative(const gr_call *call, int64_t i, double value)
+{
+    const gr_dims shape = gr_shape_of(call->in[0]), position = gr_dims_position(&shape, i);
+    return gr_fail(call->ctx, GR_ERROR_DOMAIN, "gaussian_nll",
+                   "variance at %s of shape %s is %g, below 0", gr_dims_text(&position).text,
+                   gr_dims_text(&shape).text, value);
+}
+
+static gr_status variance_run(const gr_call *call)
+{
+    const gr_tensor *x = call->in[0];
+    const gr_dims shape = gr_shape_of(x);
+    const int64_t count = gr_count(x);
     gr_reader reader;
-    gr_reader_begin(&reader, variance, &shape);
-    for (int64_t i = 0; i < gr_dims_count(&shape); i++) {
-        double value;
-        gr_reader_read(&reader, i, 1, GR_F64, &value);
-        if (!(value < 0))
-            continue;
-        const gr_dims position = gr_dims_position(&shape, i);
-        return gr_fail(variance->ctx, GR_ERROR_DOMAIN, "gaussian_nll",
-                       "variance at %s of shape %s is %g, below 0", gr_dims_text(&position).text,
-                       gr_dims_text(&shape).text, value);
+    gr_reader_begin(&reader, x, &shape);
+    gr_reader_read(&reader, 0, count, gr_type(x), gr_bytes(call->out));
+    for (int64_t start = 0; start < count; start += GR_CHUNK) {
+        double values[GR_CHUNK];
+        const int64_t length = count - start < GR_CHUNK ? count - start : GR_CHUNK;
+        gr_reader_read(&reader, start, length, GR_F64, values);
+        for (int64_t i = 0; i < length; i++)
+            if (values[i] < 0)
+                return raise_negative(call, start + i, values[i]);
     }
     return GR_OK;
 }
 
-/* The variance of x's shape, or with size 1 along its last axis, or without that axis: one a row;
-   or one for all. So that it broadcasts to x; NULL: SHAPE. */
-static gr_tensor *spread_variance(const gr_tensor *x, gr_tensor *variance)
+static void variance_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    const gr_dims shape = gr_shape_of(x), own = gr_shape_of(variance);
-    if (gr_same_dims(&own, &shape) || own.count == 0)
-        return variance;
-    if (shape.count == 0) {
-        gr_fail(x->ctx, GR_ERROR_SHAPE, "gaussian_nll", "variance shape %s must be the input's, []",
-                gr_dims_text(&own).text);
-        return NULL;
-    }
-    gr_dims row = shape, column = shape;
-    row.count--;
-    column.at[row.count] = 1;
-    if (gr_same_dims(&own, &row))
-        return gr_reshape(variance, column);
-    if (gr_same_dims(&own, &column))
-        return variance;
-    gr_fail(x->ctx, GR_ERROR_SHAPE, "gaussian_nll",
-            "variance shape %s must be the input's, %s, or one a row, %s or %s",
-            gr_dims_text(&own).text, gr_dims_text(&shape).text, gr_dims_text(&column).text,
-            gr_dims_text(&row).text);
-    return NULL;
+    (void)n;
+    dx[0] = g;
 }
 
-/* (log v + d^2 / v) / 2, + log(2 pi)/2 where full; v = max(variance, eps), where the gradient does
-   not see the cut: below eps it is eps + (variance - its own value). */
+/* checked_variance(x): x's elements, or DOMAIN for one below 0;  dx = g */
+static const gr_op variance_op = {.name = "checked_variance",
+                                  .flags = GR_OP_STRIDED,
+                                  .arity = 1,
+                                  .shape = variance_shape,
+                                  .run = variance_run,
+                                  .vjp = variance_vjp,
+                                  .reads = {GR_READS_NOTHING}};
+static gr_tensor *checked(gr_tensor *variance)
+{
+    return gr_apply_with(&variance_op, 1, &variance, NULL);
+}
+
+/* The shape under which the variance broadcasts to x. It has x's shape, or size 1 along x's last
+   axis, or lacks that axis (one number a sample), or it is 0-d. False after SHAPE. */
+static bool spread_shape(const gr_tensor *x, const gr_tensor *variance, gr_dims *spread)
+{
+    const gr_dims shape = gr_shape_of(x), own = gr_shape_of(variance);
+    *spread = own;
+    if (gr_same_dims(&own, &shape) || own.count == 0)
+        return true;
+    if (shape.count == 0) {
+        gr_fail(gr_ctx(x), GR_ERROR_SHAPE, "gaussian_nll",
+                "variance shape %s must be the input's, []", gr_dims_text(&own).text);
+        return false;
+    }
+    gr_dims sample = shape, column = shape;
+    sample.count--;
+    column.at[sample.count] = 1;
+    *spread = column;
+    if (gr_same_dims(&own, &sample) || gr_same_dims(&own, &column))
+        return true;
+    gr_fail(gr_ctx(x), GR_ERROR_SHAPE, "gaussian_nll",
+            "variance shape %s must be the input's, %s, or one a row, %s or %s",
+            gr_dims_text(&own).text, gr_dims_text(&shape).text, gr_dims_text(&column).text,
+            gr_dims_text(&sample).text);
+    return false;
+}
+
+/* (log v + d^2 / v) / 2, plus log(2 pi)/2 where full; v = max(variance, eps). The gradient does not
+   see the cut: below eps v is eps + (variance - its own value). */
 static gr_tensor *gaussian_nll(gr_tensor *x, gr_tensor *y, gr_tensor *variance, double eps,
                                bool full)
 {
@@ -194,14 +230,14 @@ gr_tensor *gr_gaussian_nll_with(gr_tensor *input, const gr_gaussian_nll_args *ar
                                         {.name = "target", .tensor = args->target},
                                         {"variance", args->variance, GR_OWN_SHAPE}};
     gr_tensor *failed;
+    gr_dims spread;
     double eps;
-    if (!gr_loss_operands(op, 3, operands, &failed))
+    if (!gr_loss_operands(op, 3, operands, &failed) ||
+        !spread_shape(input, args->variance, &spread) ||
+        gr_check_reduction(gr_ctx(input), op, args->reduction) != GR_OK ||
+        !gr_loss_number(gr_ctx(input), op, "eps", args->eps, 1e-6, true, &eps))
         return failed;
-    gr_tensor *variance = spread_variance(input, args->variance);
-    if (!variance || gr_check_reduction(input->ctx, op, args->reduction) != GR_OK ||
-        !gr_loss_number(input->ctx, op, "eps", args->eps, 1e-6, true, &eps) ||
-        check_variance(args->variance) != GR_OK)
-        return failed;
+    gr_tensor *variance = gr_reshape(checked(args->variance), spread);
     gr_tensor *x = gr_loss_wide(input, input), *y = gr_loss_wide(args->target, input);
     gr_tensor *losses = gaussian_nll(x, y, gr_loss_wide(variance, input), eps, args->full);
     return gr_loss_done(losses, args->reduction, input);

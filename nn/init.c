@@ -6,7 +6,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "core/internal.h"
+#include "nn/nn.h"
 #include <math.h>
 
 static gr_status check_weights(gr_context *ctx, const char *op, gr_dtype dtype, int64_t out,
@@ -39,7 +39,7 @@ gr_tensor *gr_kaiming(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in)
     if (!gr_context_usable(ctx, &failed))
         return failed;
     if (check_weights(ctx, "kaiming", dtype, out, in) != GR_OK)
-        return &ctx->failed;
+        return ctx->failed;
     const uint64_t stream = ctx->stream;
     gr_tensor *normal = gr_randn(ctx, dtype, weight_shape(out, in));
     gr_tensor *x = gr_mul(normal, gr_scalar(ctx, sqrt(2 / (double)in)));
@@ -52,7 +52,7 @@ gr_tensor *gr_xavier(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in)
     if (!gr_context_usable(ctx, &failed))
         return failed;
     if (check_weights(ctx, "xavier", dtype, out, in) != GR_OK)
-        return &ctx->failed;
+        return ctx->failed;
     const uint64_t stream = ctx->stream;
     const double bound = sqrt(6 / ((double)in + (double)out));
     gr_tensor *centred = gr_sub(gr_rand(ctx, dtype, weight_shape(out, in)), gr_scalar(ctx, 0.5));

@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "core/internal.h"
+#include "nn/nn.h"
 
 static gr_tensor *new_weight(gr_context *ctx, gr_dtype dtype, int64_t in, int64_t out,
                              gr_activation init)
@@ -12,28 +12,48 @@ static gr_tensor *new_weight(gr_context *ctx, gr_dtype dtype, int64_t in, int64_
     return gr_parameter(x);
 }
 
+static gr_linear failed_layer(gr_tensor *failed) { return (gr_linear){failed, failed}; }
+
+/* A layer, one of whose parameters may have failed. */
+static gr_linear make_parameters(gr_context *ctx, gr_dtype dtype, int64_t in, int64_t out,
+                                 gr_activation init)
+{
+    gr_linear layer = failed_layer(ctx->failed);
+    ctx->doing = "linear_new";
+    gr_scope *scope = gr_scope_open(ctx); /* in which what they are copied from dies */
+    if (scope) {
+        layer.weight = new_weight(ctx, dtype, in, out, init);
+        layer.bias = gr_parameter(gr_zeros(ctx, dtype, (gr_dims){.count = 1, .at = {out}}));
+    }
+    gr_scope_close(scope);
+    return layer;
+}
+
 gr_linear gr_linear_new(gr_context *ctx, gr_dtype dtype, int64_t in, int64_t out,
                         gr_activation init)
 {
     gr_tensor *failed;
     if (!gr_context_usable(ctx, &failed))
-        return (gr_linear){failed, failed};
-    if (init < GR_RELU || init > GR_IDENTITY) {
-        failed = gr_fail_tensor(ctx, GR_ERROR_ARGUMENT, "linear_new", "no activation has number %d",
-                                (int)init);
-        return (gr_linear){failed, failed};
-    }
+        return failed_layer(failed);
+    if (init < GR_RELU || init > GR_IDENTITY)
+        return failed_layer(gr_fail_tensor(ctx, GR_ERROR_ARGUMENT, "linear_new",
+                                           "no activation has number %d", (int)init));
     const uint64_t stream = ctx->stream;
-    /* What the parameters are copied from dies with a scope of its own. */
-    const bool begun = gr_scope_begin(ctx) == GR_OK;
-    gr_tensor *weight = new_weight(ctx, dtype, in, out, init);
-    gr_tensor *bias = gr_parameter(gr_zeros(ctx, dtype, (gr_dims){.count = 1, .at = {out}}));
-    if (!begun || gr_failed(weight) || gr_failed(bias)) {
-        weight = bias = &ctx->failed;
-        ctx->stream = stream; /* before the scope's end, which may call an error handler */
+    gr_linear layer = make_parameters(ctx, dtype, in, out, init);
+    if (gr_failed(layer.weight) || gr_failed(layer.bias)) {
+        gr_linear_free(&layer);
+        ctx->stream = stream;
+        layer = failed_layer(ctx->failed);
     }
-    (void)!gr_scope_end(ctx); /* the context has kept what went wrong */
-    return (gr_linear){weight, bias};
+    return layer;
+}
+
+gr_linear gr_linear_here(gr_linear layer, const char *file, int line)
+{
+    if (!layer.weight || !layer.bias)
+        return failed_layer(gr_null_context.failed);
+    gr_here(layer.weight, file, line);
+    return layer;
 }
 
 /* weight^T is a view: the matrix product reads it where it lies. */
@@ -42,8 +62,19 @@ gr_tensor *gr_linear_forward(const gr_linear *layer, gr_tensor *x)
     if (!layer) {
         gr_tensor *failed;
         if (gr_usable("linear_forward", x, 1, &failed))
-            failed = gr_fail_tensor(x->ctx, GR_ERROR_NULL, "linear_forward", "layer is NULL");
+            failed = gr_fail_tensor(gr_ctx(x), GR_ERROR_NULL, "linear_forward", "layer is NULL");
         return failed;
     }
     return gr_add(gr_matmul(x, gr_transpose(layer->weight)), layer->bias);
+}
+
+void gr_linear_free(gr_linear *layer)
+{
+    if (!layer)
+        return;
+    gr_tensor *const both[] = {layer->weight, layer->bias};
+    for (int i = 0; i < 2; i++)
+        if (!gr_failed(both[i]))
+            gr_parameter_free(both[i]);
+    *layer = (gr_linear){NULL, NULL};
 }

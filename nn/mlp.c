@@ -1,11 +1,10 @@
 /* mlp.c - linear layers with an activation between them.
  *
- * A model lives in its context's root: it has nothing to free. One that could not be made is an
- * object too, which knows why and passes that on.
+ * A model that could not be made is an object too, which knows why and passes that on.
  *
  * SPDX-License-Identifier: MIT
  */
-#include "core/internal.h"
+#include "nn/nn.h"
 #include <stdio.h>
 
 typedef struct parameter_name {
@@ -13,7 +12,7 @@ typedef struct parameter_name {
 } parameter_name;
 
 struct gr_mlp {
-    gr_context *ctx;
+    gr_context *ctx;  /* NULL: it has none to live in */
     gr_status status; /* why it could not be made */
     gr_activation activation;
     int64_t count; /* of parameters: weight and bias of each layer; 0 in a failed model */
@@ -47,10 +46,9 @@ static gr_status check_sizes(gr_context *ctx, gr_activation activation, int coun
 /* Room for the lists; false after MEMORY. */
 static bool allocate_lists(gr_mlp *mlp, int64_t count)
 {
-    gr_scope *root = mlp->ctx->root;
-    mlp->ctx->doing = "mlp_new";
-    mlp->parameters = gr_scope_allocate(root, count * (int64_t)sizeof *mlp->parameters);
-    mlp->names = gr_scope_allocate(root, count * (int64_t)sizeof *mlp->names);
+    gr_context *ctx = mlp->ctx;
+    mlp->parameters = gr_block_new(ctx, count * (int64_t)sizeof *mlp->parameters);
+    mlp->names = gr_block_new(ctx, count * (int64_t)sizeof *mlp->names);
     return mlp->parameters && mlp->names;
 }
 
@@ -61,26 +59,34 @@ static bool add_layer(gr_mlp *mlp, gr_dtype dtype, int i, const int64_t *sizes)
         return false;
     mlp->parameters[2 * i] = layer.weight;
     mlp->parameters[2 * i + 1] = layer.bias;
+    mlp->count += 2;
     snprintf(mlp->names[2 * i].text, sizeof *mlp->names, "layers.%d.weight", i);
     snprintf(mlp->names[2 * i + 1].text, sizeof *mlp->names, "layers.%d.bias", i);
     return true;
 }
 
-/* Fills the model; whatever fails, the random state is then as before. */
-static gr_status make_layers(gr_mlp *mlp, gr_dtype dtype, int count, const int64_t *sizes)
+/* Fills the model; false after an error, with the random state as before. */
+static bool make_layers(gr_mlp *mlp, gr_dtype dtype, int count, const int64_t *sizes)
 {
-    const int64_t parameters = 2 * ((int64_t)count - 1);
-    if (!allocate_lists(mlp, parameters))
-        return GR_ERROR_MEMORY;
+    if (!allocate_lists(mlp, 2 * ((int64_t)count - 1)))
+        return false;
     const uint64_t stream = mlp->ctx->stream;
     for (int i = 0; i + 1 < count; i++) {
         if (!add_layer(mlp, dtype, i, sizes)) {
             mlp->ctx->stream = stream;
-            return gr_error(mlp->ctx);
+            return false;
         }
     }
-    mlp->count = parameters;
-    return GR_OK;
+    return true;
+}
+
+/* Gives back all that the model holds but itself. */
+static void release(gr_mlp *mlp)
+{
+    for (int64_t i = 0; i < mlp->count; i += 2)
+        gr_linear_free(&(gr_linear){mlp->parameters[i], mlp->parameters[i + 1]});
+    gr_block_free(mlp->ctx, mlp->parameters);
+    gr_block_free(mlp->ctx, mlp->names);
 }
 
 gr_mlp *gr_mlp_new(gr_context *ctx, gr_dtype dtype, gr_activation activation, int count,
@@ -90,14 +96,35 @@ gr_mlp *gr_mlp_new(gr_context *ctx, gr_dtype dtype, gr_activation activation, in
     if (!gr_context_usable(ctx, &failed))
         return ctx ? &mlp_without_memory : &mlp_without_context;
     ctx->doing = "mlp_new";
-    gr_mlp *mlp = gr_scope_allocate(ctx->root, (int64_t)sizeof *mlp);
-    if (!mlp)
+    gr_mlp *mlp = gr_block_new(ctx, (int64_t)sizeof *mlp);
+    if (!mlp) {
+        gr_finish(ctx); /* the result does not lead to the context: nobody could place the error */
         return &mlp_without_memory;
+    }
     *mlp = (gr_mlp){.ctx = ctx, .activation = activation};
     mlp->status = check_sizes(ctx, activation, count, sizes);
-    if (mlp->status == GR_OK)
-        mlp->status = make_layers(mlp, dtype, count, sizes);
+    if (mlp->status == GR_OK && !make_layers(mlp, dtype, count, sizes)) {
+        release(mlp);
+        *mlp = (gr_mlp){.ctx = ctx, .status = ctx->error};
+    }
     return mlp;
+}
+
+gr_mlp *gr_mlp_here(gr_mlp *mlp, const char *file, int line)
+{
+    if (!mlp)
+        return &mlp_without_context;
+    if (mlp->ctx && mlp->status != GR_OK)
+        gr_finish_at(mlp->ctx, file, line);
+    return mlp;
+}
+
+void gr_mlp_free(gr_mlp *mlp)
+{
+    if (!mlp || !mlp->ctx)
+        return;
+    release(mlp);
+    gr_block_free(mlp->ctx, mlp);
 }
 
 static gr_tensor *activate(gr_activation activation, gr_tensor *x)
@@ -121,7 +148,7 @@ gr_tensor *gr_mlp_forward(const gr_mlp *mlp, gr_tensor *x)
     if (!gr_usable("mlp_forward", x, 1, &failed))
         return failed;
     if (!mlp || mlp->status != GR_OK)
-        return gr_fail_tensor(x->ctx, mlp ? mlp->status : GR_ERROR_NULL, "mlp_forward",
+        return gr_fail_tensor(gr_ctx(x), mlp ? mlp->status : GR_ERROR_NULL, "mlp_forward",
                               mlp ? "the model could not be made" : "model is NULL");
     for (int64_t i = 0; i < mlp->count; i += 2) {
         const gr_linear layer = {mlp->parameters[i], mlp->parameters[i + 1]};

@@ -4,34 +4,38 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "core/internal.h"
+#include "core/engine/engine.h"
+#include <gradus/ops.h>
 
-#define BINARY(f, NAME, kind, low, high, reference)                                                \
+#define BINARY(f, NAME, slope, low, high, expression)                                               \
     static void f##_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx);                           \
     static const gr_row f##_row = {{.name = #f,                                                    \
+                                    .formula = #expression,                                        \
+                                    .kind = GR_ELEMENTWISE,                                        \
                                     .arity = 2,                                                    \
                                     .flags = GR_OP_STRIDED,                                        \
-                                    .forward = gr_elementwise_forward,                             \
-                                    .vjp = f##_vjp},                                               \
+                                    .run = gr_elementwise_run,                                     \
+                                    .vjp = f##_vjp,                                                \
+                                    .reads = {f##_reads}},                                         \
                                    GR_KERNEL_##NAME};
+/* What the rule reads for da, and for db. */
+#define sub_reads     GR_READS_NOTHING, GR_READS_NOTHING
+#define mul_reads     GR_READS_IN(1), GR_READS_IN(0)
+#define div_reads     GR_READS_IN(1), GR_READS_IN(1) | GR_READS_OUT(0)
+#define maximum_reads GR_READS_IN(0) | GR_READS_IN(1), GR_READS_IN(0) | GR_READS_IN(1)
+#define minimum_reads GR_READS_IN(0) | GR_READS_IN(1), GR_READS_IN(0) | GR_READS_IN(1)
 #include "ops.def"
 
-static gr_tensor *apply(const gr_row *row, gr_tensor *a, gr_tensor *b)
+static gr_tensor *apply_binary(const gr_row *row, gr_tensor *a, gr_tensor *b)
 {
     return gr_apply_with(&row->op, 2, (gr_tensor *[]){a, b}, NULL);
 }
 
-/* add(a, b) = a + b */
-gr_tensor *gr_add(gr_tensor *a, gr_tensor *b) { return apply(&add_row, a, b); }
-static void add_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
-{
-    (void)n;
-    dx[0] = g;
-    dx[1] = g;
-}
+/* add(a, b) = a + b;  da = g, db = g. The sweep itself adds: the row is in core/engine/linear.c. */
+gr_tensor *gr_add(gr_tensor *a, gr_tensor *b) { return gr_linear_add(a, b); }
 
 /* sub(a, b) = a - b;  db = -g */
-gr_tensor *gr_sub(gr_tensor *a, gr_tensor *b) { return apply(&sub_row, a, b); }
+gr_tensor *gr_sub(gr_tensor *a, gr_tensor *b) { return apply_binary(&sub_row, a, b); }
 static void sub_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     dx[0] = g;
@@ -40,7 +44,7 @@ static void sub_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 }
 
 /* mul(a, b) = a b;  da = g b, db = g a */
-gr_tensor *gr_mul(gr_tensor *a, gr_tensor *b) { return apply(&mul_row, a, b); }
+gr_tensor *gr_mul(gr_tensor *a, gr_tensor *b) { return apply_binary(&mul_row, a, b); }
 static void mul_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     if (n->wanted[0])
@@ -50,7 +54,7 @@ static void mul_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 }
 
 /* div(a, b) = a / b;  da = g / b, db = -g (a/b) / b */
-gr_tensor *gr_div(gr_tensor *a, gr_tensor *b) { return apply(&div_row, a, b); }
+gr_tensor *gr_div(gr_tensor *a, gr_tensor *b) { return apply_binary(&div_row, a, b); }
 static void div_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     gr_tensor *da = gr_div(g, n->in[1]);
@@ -69,7 +73,7 @@ static gr_tensor *share(gr_tensor *g, gr_tensor *chosen, gr_tensor *a, gr_tensor
 
 /* maximum(a, b): the larger; the gradient goes to the one chosen, half to each where they are
    equal */
-gr_tensor *gr_maximum(gr_tensor *a, gr_tensor *b) { return apply(&maximum_row, a, b); }
+gr_tensor *gr_maximum(gr_tensor *a, gr_tensor *b) { return apply_binary(&maximum_row, a, b); }
 static void maximum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     gr_tensor *a = n->in[0], *b = n->in[1];
@@ -80,7 +84,7 @@ static void maximum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 }
 
 /* minimum(a, b): the smaller, likewise */
-gr_tensor *gr_minimum(gr_tensor *a, gr_tensor *b) { return apply(&minimum_row, a, b); }
+gr_tensor *gr_minimum(gr_tensor *a, gr_tensor *b) { return apply_binary(&minimum_row, a, b); }
 static void minimum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     gr_tensor *a = n->in[0], *b = n->in[1];
@@ -92,45 +96,47 @@ static void minimum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 
 /* ---- Comparisons ----------------------------------------------------------------------------- */
 
-/* Any dtypes; the broadcast shape, bool. A scalar of gr_scalar takes the other's side as it is: its
-   value is compared in f64 with an integer, in f32 with an f32, rounded to that first. */
-static gr_status compare_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
+/* Floats with floats, or integers and bool with their like; bool. A gr_scalar goes with all: it is
+   compared in f64 beside an integer, rounded to f32 beside an f32. */
+static gr_status compare_shape(const gr_call *call, gr_form *results)
 {
+    gr_status status = gr_need_operands(call, 2);
+    if (status != GR_OK)
+        return status;
     const gr_tensor *a = call->in[0], *b = call->in[1];
-    if (!a || !b)
-        return gr_fail(call->ctx, GR_ERROR_NULL, call->op->name, "operand %d is NULL", a ? 1 : 0);
-    *dtype = GR_BOOL;
-    if (gr_dtype_is_float(a->dtype) != gr_dtype_is_float(b->dtype) && !a->weak && !b->weak)
+    if (gr_dtype_is_float(gr_type(a)) != gr_dtype_is_float(gr_type(b)) && !gr_weak(a) && !gr_weak(b))
         return gr_fail(call->ctx, GR_ERROR_DTYPE, call->op->name,
-                       "dtypes %s and %s differ (gr_cast converts)", gr_dtype_name(a->dtype),
-                       gr_dtype_name(b->dtype));
-    return gr_broadcast_dims(call, shape);
+                       "dtypes %s and %s differ (gr_cast converts)", gr_dtype_name(gr_type(a)),
+                       gr_dtype_name(gr_type(b)));
+    results->dtype = GR_BOOL;
+    return gr_broadcast_dims(call, &results->shape);
 }
 
-#define COMPARE(f, NAME, reference)                                                                \
+#define COMPARE(f, NAME, expression)                                                               \
     static const gr_row f##_row = {{.name = #f,                                                    \
+                                    .formula = #expression,                                        \
+                                    .kind = GR_ELEMENTWISE,                                        \
                                     .arity = 2,                                                    \
                                     .flags = GR_OP_STRIDED | GR_OP_NO_GRAD,                        \
-                                    .forward = gr_elementwise_forward,                             \
-                                    .shape = compare_shape},                                       \
+                                    .shape = compare_shape,                                        \
+                                    .run = gr_elementwise_run},                                    \
                                    GR_KERNEL_##NAME};                                              \
-    gr_tensor *gr_##f(gr_tensor *a, gr_tensor *b) { return apply(&f##_row, a, b); }
+    gr_tensor *gr_##f(gr_tensor *a, gr_tensor *b) { return apply_binary(&f##_row, a, b); }
 #include "ops.def"
 
 /* ---- Choice ---------------------------------------------------------------------------------- */
 
 /* The condition has any dtype; the others are floats of one. */
-static gr_status where_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
+static gr_status where_shape(const gr_call *call, gr_form *results)
 {
+    gr_status status = gr_need_operands(call, 3);
+    if (status != GR_OK)
+        return status;
     gr_call values = *call;
     values.count = 2;
-    values.in[0] = call->in[1];
-    values.in[1] = call->in[2];
-    for (int i = 0; i < 3; i++)
-        if (!call->in[i])
-            return gr_fail(call->ctx, GR_ERROR_NULL, "where", "operand %d is NULL", i);
-    const gr_status status = gr_broadcast_shape(&values, dtype, shape);
-    return status != GR_OK ? status : gr_broadcast_dims(call, shape);
+    values.in = call->in + 1;
+    status = gr_broadcast_form(&values, results);
+    return status != GR_OK ? status : gr_broadcast_dims(call, &results->shape);
 }
 
 /* where(c, a, b) = c != 0 ? a : b;  da = c != 0 ? g : 0, db = c != 0 ? 0 : g */
@@ -143,16 +149,19 @@ static void where_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
         dx[2] = gr_where(n->in[0], zero, g);
 }
 static const gr_row where_row = {{.name = "where",
+                                  .formula = "a != 0 ? b : c",
+                                  .kind = GR_ELEMENTWISE,
                                   .arity = 3,
                                   .flags = GR_OP_STRIDED,
-                                  .forward = gr_elementwise_forward,
+                                  .shape = where_shape,
+                                  .run = gr_elementwise_run,
                                   .vjp = where_vjp,
-                                  .shape = where_shape},
+                                  .reads = {GR_READS_NOTHING, GR_READS_IN(0), GR_READS_IN(0)}},
                                  GR_KERNEL_WHERE};
 gr_tensor *gr_where(gr_tensor *condition, gr_tensor *a, gr_tensor *b)
 {
     /* As bool: what is not 0 in f64 may be 0 in f32, in which narrower values are chosen. */
-    if (condition && condition->state == GR_LIVE && condition->dtype == GR_F64)
+    if (!gr_failed(condition) && gr_type(condition) == GR_F64)
         condition = gr_cast(condition, GR_BOOL);
     return gr_apply_with(&where_row.op, 3, (gr_tensor *[]){condition, a, b}, NULL);
 }

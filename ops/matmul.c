@@ -8,39 +8,26 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "core/internal.h"
+#include "core/engine/engine.h"
+#include <gradus/ops.h>
 
-/* Multiply-adds below which one thread does it all, and rows or columns that a thread takes at
-   least. */
-enum { GRAIN = 1024 * 1024, STRIP = 48 };
+/* Rows or columns that a thread takes at least, and multiply-adds that cost as much as one addition
+   of two arrays' elements, for the grain of threads. */
+enum { STRIP = 48, PER_ELEMENT = 16 };
 
-static gr_status matmul_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
+static gr_status matmul_shape(const gr_call *call, gr_form *results)
 {
     const gr_tensor *a = call->in[0], *b = call->in[1];
-    const gr_status status = gr_common_dtype(call, dtype);
+    const gr_status status = gr_common_dtype(call, &results->dtype);
     if (status != GR_OK)
         return status;
-    if (a->shape[1] != b->shape[0])
+    const int64_t *left = gr_sizes(a), *right = gr_sizes(b);
+    if (left[1] != right[0])
         return gr_fail(call->ctx, GR_ERROR_SHAPE, "matmul",
                        "shapes %s and %s: %lld columns against %lld rows", gr_shape_text(a).text,
-                       gr_shape_text(b).text, (long long)a->shape[1], (long long)b->shape[0]);
-    *shape = (gr_dims){.count = 2, .at = {a->shape[0], b->shape[1]}};
+                       gr_shape_text(b).text, (long long)left[1], (long long)right[0]);
+    results->shape = (gr_dims){.count = 2, .at = {left[0], right[1]}};
     return GR_OK;
-}
-
-/* An operand in the type that the kernel computes in: itself, or a converted copy. */
-static const gr_tensor *widened(const gr_call *call, const gr_tensor *x, gr_dtype dtype)
-{
-    if (x->dtype == dtype)
-        return x;
-    const gr_dims shape = gr_shape_of(x);
-    gr_tensor *wide = gr_tensor_in(call->ctx->scope, "matmul", dtype, &shape);
-    if (!wide)
-        return NULL;
-    gr_reader reader;
-    gr_reader_begin(&reader, x, &shape);
-    gr_reader_read(&reader, 0, gr_numel(wide), dtype, wide->data);
-    return wide;
 }
 
 /* The product as parts of whole strips of rows or of columns, each with scratch of its own. */
@@ -67,52 +54,86 @@ static void multiply_part(void *state, int64_t part)
         p->gemm(problem, 0, problem->m, first, end, scratch);
 }
 
-static bool multiply(gr_context *ctx, int ktype, const gr_gemm *problem)
+/* How the product is cut: by rows or by columns, into how many parts, of how much scratch. */
+static product cut(const gr_context *ctx, int ktype, int64_t m, int64_t n, int64_t k)
 {
-    const double work = (double)problem->m * (double)problem->n * (double)problem->k;
-    const int threads = work < GRAIN ? 1 : ctx->threads;
-    product p = {.problem = problem,
-                 .gemm = ctx->kernels->gemm[ktype],
-                 .by_rows = problem->m >= problem->n,
-                 .scratch_size = (ctx->kernels->gemm_scratch[ktype] + 63) & ~(int64_t)63};
-    p.strips = ((p.by_rows ? problem->m : problem->n) + STRIP - 1) / STRIP;
+    const double work = (double)m * (double)n * (double)k / PER_ELEMENT;
+    const int threads = gr_threads_for(ctx, work < 1e18 ? (int64_t)work : INT64_MAX / 2);
+    const int64_t bytes = ctx->kernels->gemm_scratch[ktype](n, k);
+    product p = {.gemm = ctx->kernels->gemm[ktype],
+                 .by_rows = m >= n,
+                 .scratch_size = (bytes + 63) & ~(int64_t)63};
+    p.strips = ((p.by_rows ? m : n) + STRIP - 1) / STRIP;
     p.parts = threads < p.strips ? threads : p.strips;
-    p.scratch = gr_buffer(ctx->scope, p.scratch_size * p.parts);
-    if (!p.scratch)
-        return false;
-    gr_parallel_for(threads, p.parts, multiply_part, &p);
-    return true;
+    return p;
 }
 
-static gr_status matmul_forward(const gr_call *call)
+/* The bytes of an operand or result in the dtype that the kernel computes in; 0: it is that. */
+static int64_t widened_bytes(const gr_tensor *x)
 {
-    const int ktype = gr_ktype(call->out->dtype);
-    const gr_dtype dtype = gr_ktype_dtype(ktype);
-    const gr_dims shape = gr_shape_of(call->out);
-    const gr_tensor *a = widened(call, call->in[0], dtype);
-    const gr_tensor *b = a ? widened(call, call->in[1], dtype) : NULL;
-    gr_tensor *c = call->out->dtype == dtype ? call->out : NULL;
-    if (b && !c)
-        c = gr_tensor_in(call->ctx->scope, "matmul", dtype, &shape);
-    if (!b || !c)
-        return GR_ERROR_MEMORY;
+    const gr_dtype dtype = gr_compute_dtype(x);
+    const int64_t bytes = gr_count(x) * gr_dtype_size(dtype);
+    return gr_type(x) == dtype ? 0 : (bytes + 63) & ~(int64_t)63;
+}
+
+static int64_t matmul_scratch(const gr_call *call)
+{
+    const gr_tensor *a = call->in[0], *b = call->in[1];
+    const product p = cut(call->ctx, gr_ktype(gr_type(call->out)), gr_sizes(a)[0], gr_sizes(b)[1],
+                          gr_sizes(a)[1]);
+    return p.scratch_size * p.parts + widened_bytes(a) + widened_bytes(b) +
+           widened_bytes(call->out);
+}
+
+/* Where a matrix lies, and its steps. */
+typedef struct matrix {
+    char *data;
+    int64_t row, column;
+} matrix;
+
+/* x itself, or room for it in the kernel's dtype, cut from the scratch. */
+static matrix widened(const gr_tensor *x, bool filled, char **scratch)
+{
+    const int64_t bytes = widened_bytes(x);
+    if (bytes == 0)
+        return (matrix){gr_bytes(x), gr_steps(x)[0], gr_steps(x)[1]};
+    const matrix wide = {*scratch, gr_sizes(x)[1], 1};
+    const gr_dims shape = gr_shape_of(x);
+    *scratch += bytes;
+    if (filled)
+        gr_copy_elements(x, &shape, gr_compute_dtype(x), wide.data);
+    return wide;
+}
+
+static gr_status matmul_run(const gr_call *call)
+{
+    const gr_tensor *a = call->in[0], *b = call->in[1];
+    const int ktype = gr_ktype(gr_type(call->out));
+    char *scratch = call->scratch;
+    const matrix left = widened(a, true, &scratch), right = widened(b, true, &scratch);
+    const matrix out = widened(call->out, false, &scratch);
     const gr_gemm problem = {
-        .m = a->shape[0],
-        .n = b->shape[1],
-        .k = a->shape[1],
-        .a = a->data,
-        .a_row = a->strides[0],
-        .a_column = a->strides[1],
-        .b = b->data,
-        .b_row = b->strides[0],
-        .b_column = b->strides[1],
-        .c = c->data,
-        .c_row = c->strides[0],
+        .m = gr_sizes(a)[0],
+        .n = gr_sizes(b)[1],
+        .k = gr_sizes(a)[1],
+        .a = left.data,
+        .a_row = left.row,
+        .a_column = left.column,
+        .b = right.data,
+        .b_row = right.row,
+        .b_column = right.column,
+        .c = out.data,
+        .c_row = out.row,
     };
-    if (gr_numel(c) && !multiply(call->ctx, ktype, &problem))
-        return GR_ERROR_MEMORY;
-    if (c != call->out)
-        gr_convert(dtype, c->data, call->out->dtype, call->out->data, gr_numel(c));
+    if (gr_count(call->out) == 0)
+        return GR_OK;
+    product p = cut(call->ctx, ktype, problem.m, problem.n, problem.k);
+    p.problem = &problem;
+    p.scratch = scratch;
+    gr_parallel_for((int)p.parts, p.parts, multiply_part, &p);
+    if (out.data != gr_bytes(call->out))
+        gr_convert(gr_ktype_dtype(ktype), out.data, gr_type(call->out), gr_bytes(call->out),
+                   gr_count(call->out));
     return GR_OK;
 }
 
@@ -125,43 +146,52 @@ static void matmul_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 }
 
 static const gr_op matmul_op = {.name = "matmul",
+                                .kind = GR_CONTRACTION,
                                 .arity = 2,
                                 .flags = GR_OP_STRIDED,
-                                .forward = matmul_forward,
+                                .shape = matmul_shape,
+                                .scratch = matmul_scratch,
+                                .run = matmul_run,
                                 .vjp = matmul_vjp,
-                                .shape = matmul_shape};
+                                .reads = {GR_READS_IN(1), GR_READS_IN(0)}};
+
+static gr_status check_ranks(gr_context *ctx, gr_tensor *const *in)
+{
+    for (int i = 0; i < 2; i++)
+        if (!in[i])
+            return gr_fail(ctx, GR_ERROR_NULL, "matmul", "operand %d is NULL", i);
+    for (int i = 0; i < 2; i++)
+        if (gr_axes_of(in[i]) < 1 || gr_axes_of(in[i]) > 2)
+            return gr_fail(ctx, GR_ERROR_SHAPE, "matmul",
+                           "shapes %s and %s: operand %d has neither one axis nor two",
+                           gr_shape_text(in[0]).text, gr_shape_text(in[1]).text, i);
+    const int64_t columns = gr_sizes(in[0])[gr_axes_of(in[0]) - 1], rows = gr_sizes(in[1])[0];
+    if (columns != rows)
+        return gr_fail(ctx, GR_ERROR_SHAPE, "matmul",
+                       "shapes %s and %s: %lld columns against %lld rows",
+                       gr_shape_text(in[0]).text, gr_shape_text(in[1]).text, (long long)columns,
+                       (long long)rows);
+    return GR_OK;
+}
 
 /* A vector on the left is a row, on the right a column; its axis goes from the result. */
 gr_tensor *gr_matmul(gr_tensor *a, gr_tensor *b)
 {
-    gr_tensor *operands[] = {a, b}, *failed = &gr_null_context.failed;
+    gr_tensor *operands[] = {a, b}, *failed = gr_null_context.failed;
     gr_context *ctx = gr_operands_context("matmul", 2, operands, &failed);
-    if (!ctx)
+    if (!ctx || check_ranks(ctx, operands) != GR_OK)
         return failed;
-    for (int i = 0; i < 2; i++) {
-        if (!operands[i])
-            return gr_fail_tensor(ctx, GR_ERROR_NULL, "matmul", "operand %d is NULL", i);
-        if (operands[i]->ndim < 1 || operands[i]->ndim > 2)
-            return gr_fail_tensor(ctx, GR_ERROR_SHAPE, "matmul",
-                                  "shapes %s and %s: operand %d has neither one axis nor two",
-                                  gr_shape_text(a).text, b ? gr_shape_text(b).text : "NULL", i);
-    }
-    const bool row = a->ndim == 1, column = b->ndim == 1;
+    const bool row = gr_axes_of(a) == 1, column = gr_axes_of(b) == 1;
     if (!row && !column)
-        return gr_apply_with(&matmul_op, 2, operands, NULL);
-    if (a->shape[a->ndim - 1] != b->shape[0])
-        return gr_fail_tensor(ctx, GR_ERROR_SHAPE, "matmul",
-                              "shapes %s and %s: %lld columns against %lld rows",
-                              gr_shape_text(a).text, gr_shape_text(b).text,
-                              (long long)a->shape[a->ndim - 1], (long long)b->shape[0]);
+        return gr_apply_in(ctx, &matmul_op, 2, operands, NULL);
     gr_dims shape = {0};
     if (!row)
-        shape.at[shape.count++] = a->shape[0];
+        shape.at[shape.count++] = gr_sizes(a)[0];
     if (!column)
-        shape.at[shape.count++] = b->shape[1];
+        shape.at[shape.count++] = gr_sizes(b)[1];
     if (row)
-        operands[0] = gr_reshape(a, (gr_dims){.count = 2, .at = {1, a->shape[0]}});
+        operands[0] = gr_reshape(a, (gr_dims){.count = 2, .at = {1, gr_sizes(a)[0]}});
     if (column)
-        operands[1] = gr_reshape(b, (gr_dims){.count = 2, .at = {b->shape[0], 1}});
+        operands[1] = gr_reshape(b, (gr_dims){.count = 2, .at = {gr_sizes(b)[0], 1}});
     return gr_reshape(gr_apply_with(&matmul_op, 2, operands, NULL), shape);
 }

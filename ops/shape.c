@@ -1,56 +1,15 @@
-/* shape.c - the same elements seen otherwise: views, and their gradients.
+/* shape.c - the same elements seen otherwise, or copied.
  *
- * A view shares its operand's memory. Its forward only sets strides, so a view op has a shape rule
- * that says the result's shape, and no buffer of its own: `view` takes the place of apply.
+ * A view shares its operand's buffer: its row has a shape rule, which says strides too, and no run.
+ * Rows that the sweep needs itself (reshape, expand, copies) are in core/engine/linear.c.
  *
  * SPDX-License-Identifier: MIT
  */
-#include "core/internal.h"
+#include "core/engine/engine.h"
+#include <gradus/ops.h>
 #include <string.h>
 
-/* What a view's gradient rule needs to know. */
-typedef struct view_call {
-    gr_dims shape; /* reshape, expand: the result's */
-    gr_dims order; /* permute */
-    int axis;      /* slice */
-    int64_t start, step;
-} view_call;
-
-/* Records a view of x with another shape, strides and first element. */
-static gr_tensor *view(const gr_op *op, gr_tensor *x, const view_call *call, const gr_dims *shape,
-                       const int64_t *strides, int64_t offset)
-{
-    x->ctx->doing = op->name;
-    gr_tensor *out = gr_view_of(x);
-    if (!out)
-        return &x->ctx->failed;
-    out->ndim = shape->count;
-    memcpy(out->shape, shape->at, sizeof out->shape);
-    memcpy(out->strides, strides, sizeof out->strides);
-    out->data += offset * gr_dtype_size(x->dtype);
-    if (gr_records(x->ctx, 1, &x) && !gr_record(op, 1, &x, out, call))
-        return &x->ctx->failed;
-    return out;
-}
-
-static void contiguous_strides(const gr_dims *shape, int64_t *strides)
-{
-    int64_t stride = 1;
-    for (int i = shape->count - 1; i >= 0; i--) {
-        strides[i] = stride;
-        stride *= shape->at[i] > 0 ? shape->at[i] : 1;
-    }
-}
-
 /* ---- reshape --------------------------------------------------------------------------------- */
-
-/* reshape(x): the elements in row-major order under another shape;  dx = g under x's shape */
-static void reshape_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
-{
-    dx[0] = gr_reshape(g, gr_shape_of(n->in[0]));
-}
-static const gr_op reshape_op = {
-    .name = "reshape", .arity = 1, .vjp = reshape_vjp, .args_size = sizeof(view_call)};
 
 /* Puts what is left in the place of a -1; false if the elements do not fit the shape. */
 static bool fit_shape(gr_dims *shape, int64_t count)
@@ -73,42 +32,52 @@ static bool fit_shape(gr_dims *shape, int64_t count)
     return true;
 }
 
+/* reshape(x): the elements in row-major order under another shape;  dx = g under x's shape */
 gr_tensor *gr_reshape(gr_tensor *x, gr_dims shape)
 {
     gr_tensor *failed;
     if (!gr_usable("reshape", x, 0, &failed))
         return failed;
-    const gr_dims asked = shape, own = gr_shape_of(x);
-    if (shape.count < 0 || shape.count > GR_MAX_DIMS || !fit_shape(&shape, gr_numel(x)))
-        return gr_fail_tensor(x->ctx, GR_ERROR_SHAPE, "reshape", "shape %s does not fit %s",
+    const gr_dims asked = shape;
+    if (shape.count < 0 || shape.count > GR_MAX_DIMS || !fit_shape(&shape, gr_count(x)))
+        return gr_fail_tensor(gr_ctx(x), GR_ERROR_SHAPE, "reshape", "shape %s does not fit %s",
                               gr_shape_text(x).text, gr_dims_text(&asked).text);
-    if (gr_same_dims(&shape, &own))
-        return x;
-    if (!gr_check_shape(x->ctx, "reshape", x->dtype,
-                        &shape)) /* one without elements may be too large */
+    /* A shape without elements may still be too large. */
+    if (!gr_check_shape(gr_ctx(x), "reshape", gr_type(x), &shape))
         return failed;
-    x = gr_contiguous(x);
-    if (gr_failed(x))
-        return x;
-    int64_t strides[GR_MAX_DIMS] = {0};
-    contiguous_strides(&shape, strides);
-    const view_call call = {.shape = shape};
-    return view(&reshape_op, x, &call, &shape, strides, 0);
+    return gr_linear_reshape(x, &shape);
 }
 
 /* ---- permute, transpose ---------------------------------------------------------------------- */
 
+static gr_status permute_shape(const gr_call *call, gr_form *results)
+{
+    const gr_dims *order = call->attributes;
+    const gr_tensor *x = call->in[0];
+    *results = (gr_form){.dtype = gr_type(x), .shape = *order, .strides = *order};
+    for (int i = 0; i < order->count; i++) {
+        results->shape.at[i] = gr_sizes(x)[order->at[i]];
+        results->strides.at[i] = gr_steps(x)[order->at[i]];
+    }
+    return GR_OK;
+}
+
 /* permute(x, order): axis i is x's axis order[i];  dx = g with the inverse order */
 static void permute_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    const gr_dims order = ((const view_call *)n->args)->order;
-    gr_dims inverse = {.count = order.count};
-    for (int i = 0; i < order.count; i++)
-        inverse.at[order.at[i]] = i;
+    const gr_dims *order = n->attributes;
+    gr_dims inverse = {.count = order->count};
+    for (int i = 0; i < order->count; i++)
+        inverse.at[order->at[i]] = i;
     dx[0] = gr_permute(g, inverse);
 }
-static const gr_op permute_op = {
-    .name = "permute", .arity = 1, .vjp = permute_vjp, .args_size = sizeof(view_call)};
+static const gr_op permute_op = {.name = "permute",
+                                 .kind = GR_VIEW,
+                                 .arity = 1,
+                                 .attributes_size = sizeof(gr_dims),
+                                 .shape = permute_shape,
+                                 .vjp = permute_vjp,
+                                 .reads = {GR_READS_NOTHING}};
 
 gr_tensor *gr_permute(gr_tensor *x, gr_dims order)
 {
@@ -116,143 +85,190 @@ gr_tensor *gr_permute(gr_tensor *x, gr_dims order)
     if (!gr_usable("permute", x, 0, &failed))
         return failed;
     const gr_dims asked = order;
-    bool seen[GR_MAX_DIMS] = {false}, right = order.count == x->ndim;
-    gr_dims shape = {.count = order.count};
-    int64_t strides[GR_MAX_DIMS] = {0};
+    bool seen[GR_MAX_DIMS] = {false}, right = order.count == gr_axes_of(x);
     for (int i = 0; right && i < order.count; i++) {
-        const int axis = gr_axis_of(x->ndim, order.at[i]);
+        const int axis = gr_axis_of(gr_axes_of(x), order.at[i]);
         right = axis >= 0 && !seen[axis];
         if (!right)
             break;
         seen[axis] = true;
         order.at[i] = axis;
-        shape.at[i] = x->shape[axis];
-        strides[i] = x->strides[axis];
     }
     if (!right)
-        return gr_fail_tensor(x->ctx, GR_ERROR_SHAPE, "permute",
+        return gr_fail_tensor(gr_ctx(x), GR_ERROR_SHAPE, "permute",
                               "%s is no permutation of the axes of shape %s",
                               gr_dims_text(&asked).text, gr_shape_text(x).text);
-    const view_call call = {.order = order};
-    return view(&permute_op, x, &call, &shape, strides, 0);
+    return gr_apply_in(gr_ctx(x), &permute_op, 1, &x, &order);
 }
 
+/* transpose(x): the last two axes swapped */
 gr_tensor *gr_transpose(gr_tensor *x)
 {
     gr_tensor *failed;
     if (!gr_usable("transpose", x, 0, &failed))
         return failed;
-    if (x->ndim < 2)
+    const int ndim = gr_axes_of(x);
+    if (ndim < 2)
         return x;
-    gr_dims order = {.count = x->ndim};
-    for (int i = 0; i < x->ndim; i++)
-        order.at[i] = i < x->ndim - 2 ? i : 2 * x->ndim - 3 - i;
+    gr_dims order = {.count = ndim};
+    for (int i = 0; i < ndim; i++)
+        order.at[i] = i < ndim - 2 ? i : 2 * ndim - 3 - i;
     return gr_permute(x, order);
 }
 
 /* ---- expand ---------------------------------------------------------------------------------- */
 
-/* expand(x): x broadcast to a larger shape;  dx = g, which the engine sums down to x's shape */
-static void expand_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
-{
-    (void)n;
-    dx[0] = g;
-}
-static const gr_op expand_op = {
-    .name = "expand", .arity = 1, .vjp = expand_vjp, .args_size = sizeof(view_call)};
-
+/* expand(x): x broadcast to a larger shape;  dx = g, summed down to x's shape */
 gr_tensor *gr_expand(gr_tensor *x, gr_dims shape)
 {
     gr_tensor *failed;
     if (!gr_usable("expand", x, 0, &failed))
         return failed;
-    if (!gr_check_shape(x->ctx, "expand", x->dtype, &shape))
+    if (!gr_check_shape(gr_ctx(x), "expand", gr_type(x), &shape))
         return failed;
     if (!gr_broadcasts_to(x, &shape))
-        return gr_fail_tensor(x->ctx, GR_ERROR_BROADCAST, "expand",
+        return gr_fail_tensor(gr_ctx(x), GR_ERROR_BROADCAST, "expand",
                               "shape %s does not broadcast to %s", gr_shape_text(x).text,
                               gr_dims_text(&shape).text);
-    const int added = shape.count - x->ndim;
-    int64_t strides[GR_MAX_DIMS] = {0};
-    for (int i = added; i < shape.count; i++)
-        strides[i] = x->shape[i - added] == 1 && shape.at[i] != 1 ? 0 : x->strides[i - added];
-    const view_call call = {.shape = shape};
-    return view(&expand_op, x, &call, &shape, strides, 0);
+    return gr_linear_expand(x, &shape);
 }
 
 /* ---- slice ----------------------------------------------------------------------------------- */
 
-/* The gradient of a slice: g in the places that were taken, zeros elsewhere. It is an op of its
-   own, whose gradient is the slice again. */
-static gr_tensor *unslice(gr_tensor *g, const view_call *call);
+/* Elements start, start + step, ... of an axis of a tensor of this shape: `count` of them. */
+typedef struct slice {
+    gr_dims whole;
+    int axis;
+    int64_t start, step, count;
+} slice;
 
-static void slice_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+static gr_status slice_shape(const gr_call *call, gr_form *results)
 {
-    dx[0] = unslice(g, n->args);
-}
-static const gr_op slice_op = {
-    .name = "slice", .arity = 1, .vjp = slice_vjp, .args_size = sizeof(view_call)};
-
-/* A view of the taken places; call->shape is the whole's. */
-static gr_tensor *take(const gr_op *op, gr_tensor *x, const view_call *call, int64_t count)
-{
-    gr_dims shape = gr_shape_of(x);
-    int64_t strides[GR_MAX_DIMS];
-    memcpy(strides, x->strides, sizeof strides);
-    shape.at[call->axis] = count;
-    strides[call->axis] *= call->step;
-    const int64_t offset = count ? call->start * x->strides[call->axis] : 0;
-    return view(op, x, call, &shape, strides, offset);
-}
-
-static gr_status unslice_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
-{
-    *dtype = call->in[0]->dtype;
-    *shape = ((const view_call *)call->args)->shape;
+    const slice *s = call->attributes;
+    const gr_tensor *x = call->in[0];
+    *results = (gr_form){
+        .dtype = gr_type(x), .shape = gr_shape_of(x), .strides = gr_strides_of(x)};
+    results->offset = s->count ? s->start * results->strides.at[s->axis] : 0;
+    results->shape.at[s->axis] = s->count;
+    results->strides.at[s->axis] *= s->step;
     return GR_OK;
 }
 
-static gr_status unslice_forward(const gr_call *call)
+/* The places in the whole that the slice shows, as shape and strides of a view; the first's
+   address. */
+static char *places(const slice *s, const gr_tensor *whole, gr_dims *shape, gr_dims *strides)
 {
-    const view_call *args = call->args;
-    const gr_tensor *g = call->in[0];
-    gr_tensor places = *call->out; /* seen as the slice: its own strides, the gradient's shape */
-    const int64_t size = gr_dtype_size(g->dtype), count = gr_numel(g);
-    memset(call->out->data, 0, (size_t)(gr_numel(call->out) * size));
-    if (count == 0)
-        return GR_OK;
-    places.strides[args->axis] *= args->step;
-    places.data += args->start * call->out->strides[args->axis] * size;
-    const gr_dims shape = gr_shape_of(g);
-    gr_reader reader;
-    gr_reader_begin(&reader, g, &shape);
-    /* Element by element of the gradient, row-major, to its place. */
-    for (int64_t i = 0; i < count; i++) {
-        int64_t rest = i, at = 0;
-        for (int axis = g->ndim - 1; axis >= 0; axis--) {
-            at += rest % g->shape[axis] * places.strides[axis];
-            rest /= g->shape[axis];
-        }
-        gr_reader_read(&reader, i, 1, g->dtype, places.data + at * size);
+    *shape = gr_shape_of(whole);
+    *strides = gr_strides_of(whole);
+    const int64_t offset = s->count ? s->start * strides->at[s->axis] : 0;
+    shape->at[s->axis] = s->count;
+    strides->at[s->axis] *= s->step;
+    return gr_bytes(whole) + offset * gr_dtype_size(gr_type(whole));
+}
+
+/* unslice(g): g in the places that the slice shows, zeros elsewhere;  dg = the slice of that */
+static gr_status unslice_shape(const gr_call *call, gr_form *results)
+{
+    *results = (gr_form){.dtype = gr_type(call->in[0]),
+                         .shape = ((const slice *)call->attributes)->whole};
+    return GR_OK;
+}
+
+enum { PIECE = 256 }; /* elements held on the stack */
+
+/* n elements of `from` to places `step` apart: put there, or added. A sum of two elements is exact in
+   f64, or rounded there as it would be in their own dtype. */
+static void write_run(gr_dtype dtype, const char *from, char *to, int64_t step, int64_t n, bool add)
+{
+    const int64_t size = gr_dtype_size(dtype);
+    char sums[PIECE * sizeof(double)];
+    double a[PIECE], b[PIECE];
+    if (add) {
+        gr_convert(dtype, from, GR_F64, a, n);
+        for (int64_t i = 0; i < n; i += step == 1 ? n : 1)
+            gr_convert(dtype, to + i * step * size, GR_F64, b + i, step == 1 ? n : 1);
+        for (int64_t i = 0; i < n; i++)
+            a[i] += b[i];
+        gr_convert(GR_F64, a, dtype, sums, n);
+        from = sums;
     }
+    if (step == 1)
+        memcpy(to, from, (size_t)(n * size));
+    else
+        for (int64_t i = 0; i < n; i++)
+            memcpy(to + i * step * size, from + i * size, (size_t)size);
+}
+
+/* g's elements in row-major order to the places, in runs along the last axis. */
+static void write_places(const slice *s, const gr_tensor *g, const gr_tensor *whole, bool add)
+{
+    gr_dims shape, strides;
+    char *first = places(s, whole, &shape, &strides), from[PIECE * sizeof(double)];
+    const gr_dtype dtype = gr_type(whole);
+    const int64_t size = gr_dtype_size(dtype), count = gr_dims_count(&shape);
+    const int last = shape.count - 1;
+    const gr_dims own = gr_shape_of(g);
+    gr_reader reader;
+    gr_reader_begin(&reader, g, &own);
+    for (int64_t at = 0, n; at < count; at += n) {
+        const gr_dims position = gr_dims_position(&shape, at);
+        int64_t offset = 0;
+        for (int axis = 0; axis <= last; axis++)
+            offset += position.at[axis] * strides.at[axis];
+        const int64_t left = shape.at[last] - position.at[last];
+        n = left < PIECE ? left : PIECE;
+        gr_reader_read(&reader, at, n, dtype, from);
+        write_run(dtype, from, first + offset * size, strides.at[last], n, add);
+    }
+}
+
+static gr_status unslice_run(const gr_call *call)
+{
+    gr_tensor *out = call->out;
+    memset(gr_bytes(out), 0, (size_t)(gr_count(out) * gr_dtype_size(gr_type(out))));
+    write_places(call->attributes, call->in[0], out, false);
     return GR_OK;
 }
+
+static gr_tensor *take(gr_tensor *x, const slice *s);
 
 static void unslice_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    const view_call *args = n->args;
-    dx[0] = take(&slice_op, g, args, n->in[0]->shape[args->axis]);
+    dx[0] = take(g, n->attributes);
 }
-static const gr_op unslice_op = {.name = "slice",
+static const gr_op unslice_op = {.name = "unslice",
+                                 .kind = GR_GATHER,
                                  .arity = 1,
                                  .flags = GR_OP_STRIDED,
-                                 .forward = unslice_forward,
-                                 .vjp = unslice_vjp,
+                                 .attributes_size = sizeof(slice),
                                  .shape = unslice_shape,
-                                 .args_size = sizeof(view_call)};
-static gr_tensor *unslice(gr_tensor *g, const view_call *call)
+                                 .run = unslice_run,
+                                 .vjp = unslice_vjp,
+                                 .reads = {GR_READS_NOTHING}};
+
+/* slice(x): a view of some places;  dx = g in these places, zeros elsewhere, which are not made where
+   g can be added to a gradient in place */
+static void slice_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    return gr_apply_with(&unslice_op, 1, &g, call);
+    dx[0] = gr_apply_with(&unslice_op, 1, &g, n->attributes);
+}
+static gr_status slice_add_vjp(const gr_node *n, gr_tensor *g, int i, gr_tensor *into)
+{
+    (void)i;
+    write_places(n->attributes, g, into, true);
+    return GR_OK;
+}
+static const gr_op slice_op = {.name = "slice",
+                               .kind = GR_VIEW,
+                               .arity = 1,
+                               .attributes_size = sizeof(slice),
+                               .shape = slice_shape,
+                               .vjp = slice_vjp,
+                               .add_vjp = slice_add_vjp,
+                               .reads = {GR_READS_NOTHING}};
+static gr_tensor *take(gr_tensor *x, const slice *s)
+{
+    return gr_apply_with(&slice_op, 1, &x, s);
 }
 
 static int64_t clip(int64_t at, int64_t size)
@@ -266,92 +282,43 @@ gr_tensor *gr_slice(gr_tensor *x, int axis, int64_t start, int64_t stop, int64_t
     gr_tensor *failed;
     if (!gr_usable("slice", x, 0, &failed))
         return failed;
-    const int at = gr_axis_of(x->ndim, axis);
+    const int at = gr_axis_of(gr_axes_of(x), axis);
     if (at < 0)
-        return gr_fail_tensor(x->ctx, GR_ERROR_SHAPE, "slice", "axis %d of shape %s does not exist",
-                              axis, gr_shape_text(x).text);
+        return gr_fail_tensor(gr_ctx(x), GR_ERROR_SHAPE, "slice",
+                              "axis %d of shape %s does not exist", axis, gr_shape_text(x).text);
     if (step <= 0)
-        return gr_fail_tensor(x->ctx, GR_ERROR_ARGUMENT, "slice", "step %lld is not above 0",
+        return gr_fail_tensor(gr_ctx(x), GR_ERROR_ARGUMENT, "slice", "step %lld is not above 0",
                               (long long)step);
-    start = clip(start, x->shape[at]);
-    stop = clip(stop, x->shape[at]);
+    const int64_t size = gr_sizes(x)[at];
+    start = clip(start, size);
+    stop = clip(stop, size);
     /* A step beyond the axis takes one element, whatever it is; so it cannot overflow. */
-    step = step < x->shape[at] || x->shape[at] < 1 ? step : x->shape[at];
+    step = step < size || size < 1 ? step : size;
     const int64_t count = stop > start ? (stop - start - 1) / step + 1 : 0;
-    const view_call call = {
-        .shape = gr_shape_of(x), .axis = at, .start = start, .step = count > 1 ? step : 1};
-    return take(&slice_op, x, &call, count);
+    const slice s = {.whole = gr_shape_of(x),
+                     .axis = at,
+                     .start = start,
+                     .step = count > 1 ? step : 1,
+                     .count = count};
+    return take(x, &s);
 }
 
-/* ---- copies ---------------------------------------------------------------------------------- */
+/* ---- Copies ---------------------------------------------------------------------------------- */
 
-static gr_status copy_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
-{
-    *dtype = call->args ? *(const gr_dtype *)call->args : call->in[0]->dtype;
-    *shape = gr_shape_of(call->in[0]);
-    return GR_OK;
-}
-
-typedef struct copy {
-    gr_reader from;
-    gr_tensor *to;
-} copy;
-
-static void copy_block(void *state, int64_t block)
-{
-    const copy *c = state;
-    const int64_t at = block * GR_BLOCK, left = gr_numel(c->to) - at;
-    gr_reader_read(&c->from, at, left < GR_BLOCK ? left : GR_BLOCK, c->to->dtype,
-                   c->to->data + at * gr_dtype_size(c->to->dtype));
-}
-
-static gr_status copy_forward(const gr_call *call)
-{
-    const gr_dims shape = gr_shape_of(call->out);
-    const int64_t count = gr_numel(call->out);
-    copy c = {.to = call->out};
-    gr_reader_begin(&c.from, call->in[0], &shape);
-    gr_parallel_for(gr_threads_for(call->ctx, count), (count + GR_BLOCK - 1) / GR_BLOCK, copy_block,
-                    &c);
-    return GR_OK;
-}
-
-/* contiguous(x): the same elements, copied;  dx = g */
-static const gr_op contiguous_op = {.name = "contiguous",
-                                    .arity = 1,
-                                    .flags = GR_OP_STRIDED,
-                                    .forward = copy_forward,
-                                    .vjp = expand_vjp,
-                                    .shape = copy_shape};
+/* contiguous(x): the same elements, copied where they have to be;  dx = g */
 gr_tensor *gr_contiguous(gr_tensor *x)
 {
     gr_tensor *failed;
     if (!gr_usable("contiguous", x, 0, &failed))
         return failed;
-    return gr_is_contiguous(x) ? x : gr_apply_with(&contiguous_op, 1, &x, NULL);
+    return gr_is_contiguous(x) ? x : gr_linear_copy(x);
 }
 
-/* cast(x): each element converted, rounded once;  dx = g in x's dtype, which the engine sees to */
-static const gr_op cast_op = {.name = "cast",
-                              .arity = 1,
-                              .flags = GR_OP_STRIDED,
-                              .forward = copy_forward,
-                              .vjp = expand_vjp,
-                              .shape = copy_shape,
-                              .args_size = sizeof(gr_dtype)};
-static const gr_op cast_away_op = {.name = "cast",
-                                   .arity = 1,
-                                   .flags = GR_OP_STRIDED | GR_OP_NO_GRAD,
-                                   .forward = copy_forward,
-                                   .shape = copy_shape,
-                                   .args_size = sizeof(gr_dtype)};
+/* cast(x): each element converted, rounded once;  dx = g in x's dtype, between floats */
 gr_tensor *gr_cast(gr_tensor *x, gr_dtype dtype)
 {
     gr_tensor *failed;
     if (!gr_usable("cast", x, 0, &failed))
         return failed;
-    if (x->dtype == dtype && !x->weak)
-        return x;
-    const bool floats = gr_dtype_is_float(x->dtype) && gr_dtype_is_float(dtype);
-    return gr_apply_with(floats ? &cast_op : &cast_away_op, 1, &x, &dtype);
+    return gr_type(x) == dtype && !gr_weak(x) ? x : gr_linear_convert(x, dtype);
 }

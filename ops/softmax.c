@@ -6,7 +6,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "core/internal.h"
+#include "core/engine/engine.h"
+#include <gradus/ops.h>
 
 static gr_tensor *sum_along(gr_tensor *x, int axis)
 {
@@ -54,16 +55,17 @@ static gr_tensor *along(const char *op, gr_tensor *(*function)(gr_tensor *, int)
     gr_tensor *failed;
     if (!gr_usable(op, x, 0, &failed))
         return failed;
-    if (!gr_dtype_is_float(x->dtype))
-        return gr_fail_tensor(x->ctx, GR_ERROR_DTYPE, op, "%s %s is no float",
-                              gr_dtype_name(x->dtype), gr_shape_text(x).text);
-    const int at = gr_axis_of(x->ndim ? x->ndim : 1, axis);
+    const int ndim = gr_axes_of(x);
+    if (!gr_dtype_is_float(gr_type(x)))
+        return gr_fail_tensor(gr_ctx(x), GR_ERROR_DTYPE, op, "%s %s is no float",
+                              gr_dtype_name(gr_type(x)), gr_shape_text(x).text);
+    const int at = gr_axis_of(ndim ? ndim : 1, axis);
     if (at < 0)
-        return gr_fail_tensor(x->ctx, GR_ERROR_SHAPE, op, "axis %d of shape %s does not exist",
+        return gr_fail_tensor(gr_ctx(x), GR_ERROR_SHAPE, op, "axis %d of shape %s does not exist",
                               axis, gr_shape_text(x).text);
-    gr_tensor *rows = x->ndim ? x : gr_reshape(x, gr_shape(1));
-    rows = function(gr_cast(rows, gr_ktype_dtype(gr_ktype(x->dtype))), at);
-    return gr_reshape(gr_cast(rows, x->dtype), gr_shape_of(x));
+    gr_tensor *rows = ndim ? x : gr_reshape(x, gr_shape(1));
+    rows = function(gr_cast(rows, gr_compute_dtype(x)), at);
+    return gr_reshape(gr_cast(rows, gr_type(x)), gr_shape_of(x));
 }
 
 gr_tensor *gr_softmax(gr_tensor *x, int axis) { return along("softmax", softmax, x, axis); }

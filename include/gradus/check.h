@@ -57,16 +57,28 @@ typedef struct gr_gradcheck_args {
    variables or plain tensors) with central differences, extrapolated from three steps, the step
    chosen for each element; one-sided ones at the domain's border. f: any float output, made of its
    inputs with ops. Both the gradients of gr_backward (not recorded) and of gr_grad (recorded) are
-   compared. The inputs are moved in place and put back bit by bit; random state and tape are as
-   before. An entry is bad if |a - n| > rtol max(|a|,|n|) + atol scale + noise; scale: the largest
-   of the output around the inputs and of its gradients. Order 2 checks in the same way the gradient
-   of sum(v f) for a fixed random v.
+   compared. The inputs are moved in place and put back bit by bit, which is no write: results that
+   were recorded before the check can be differentiated after it. Random state, scopes and tape are
+   as before. An entry is bad if |a - n| > rtol max(|a|,|n|) + atol scale + noise; scale: the
+   largest of the output around the inputs and of its gradients. Order 2 checks in the same way the
+   gradient of sum(v f) for a fixed random v.
    Returns GR_OK, GR_ERROR_GRADIENT where the check fails (no error of the context: the report says
-   what was found), or the error of the context. Fails with DTYPE for an input that is not f64; with
-   ARGUMENT for one that is no contiguous leaf, lies outside the domain or shares elements with
-   another, and for options that make no sense; with NULL, MEMORY, or as f does. */
+   what was found), or the error of the context. Fails with DTYPE for an input that is not f64 and
+   for an f that gives no float; with ARGUMENT for an input that is no contiguous leaf, lies outside
+   the domain or shares elements with another, for options that make no sense, and for a negative
+   count (which no context keeps); with SCOPE for an f that leaves a scope open, or ends one that it
+   has not begun; with CONTEXT for an f that gives a tensor of another context; with NULL, MEMORY, or
+   as f does. */
 GR_API GR_CHECKED gr_status gr_gradcheck_with(gr_function *f, void *data, gr_tensors inputs,
                                               const gr_gradcheck_args *args);
+
+/* What the macros call, with the place of the call (core.h, Places). */
+GR_API GR_CHECKED gr_status gr_gradcheck_here(gr_function *f, void *data, gr_tensors inputs,
+                                              const gr_gradcheck_args *args, const char *file,
+                                              int line);
+#ifndef GR_NO_PLACES
+#define gr_gradcheck_with(...) gr_gradcheck_here(__VA_ARGS__, __FILE__, __LINE__)
+#endif
 
 /* gr_gradcheck(f, NULL, gr_list(x, w), .order = 2, .report = &report) */
 #ifndef __cplusplus

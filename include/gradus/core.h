@@ -2,16 +2,17 @@
  *
  * Five nouns carry the library:
  *
- *   context   owns everything: memory, tape, random state, settings and the first error.
+ *   context   owns everything: memory, program, random state, settings and the first error.
  *   scope     a bracket in a context: what is made inside dies when it ends.
- *   tensor    an n-dimensional view: dtype, shape, strides, storage.
+ *   tensor    an n-dimensional view: dtype, shape, strides, buffer.
  *   op        a function of tensors that knows its gradient (ops.h; your own: extend.h).
- *   tape      the ops that ran, in order; gr_backward and gr_grad read it backwards.
+ *   program   the calls of ops that a gradient may need, in order; gr_backward and gr_grad walk it
+ *             backwards.
  *
  * Words used for every function here:
  *
  *   "the scope's"   the result dies with the innermost scope that was open when it was made.
- *   "the root's"    the result lives until gr_context_free.
+ *   "the root's"    the result lives until gr_context_free, or until a call that says it frees it.
  *   "fails with X"  the context keeps the error X (if it is its first), and the call returns the
  *                   failed tensor or the status. Nothing is ever printed, aborted or half done.
  *
@@ -114,12 +115,15 @@ typedef struct gr_context_options {
     void *handler_data;             /* given to the handler */
     const char *isa;                /* "scalar", "avx2" or "avx512"; default: the environment's
                                        GR_ISA, and without it the widest that the processor has */
-    int threads;                    /* at most so many; default: OpenMP's (OMP_NUM_THREADS) */
+    int threads;                    /* at most so many, 256 or fewer; default: OpenMP's
+                                       (OMP_NUM_THREADS) */
 } gr_context_options;
 
 /* A new context; options may be NULL. Never NULL: where it cannot be made (no memory, a processor
-   without FMA, an unknown isa) the result is a context in the state of that error, on which every
-   call fails with it. The caller's: give it to gr_context_free. */
+   without FMA, an unknown isa, too many threads) the result is a context in the state of that error,
+   on which every call fails with it. The caller's: give it to gr_context_free.
+   What gradus cannot catch: libgomp prints a message and ends the process where the system gives it
+   no thread. Ask for no more threads than the system allows. */
 GR_API gr_context *gr_context_new(const gr_context_options *options);
 
 /* Frees the context with all its scopes, tensors and optimisers, and returns its first error. */
@@ -138,15 +142,18 @@ GR_API gr_memory_report gr_memory(const gr_context *ctx);
 
 /* ---- Scopes ---------------------------------------------------------------------------------- */
 
-/* Opens a scope: what is made from here on dies with it. Fails with MEMORY. */
+/* Opens a scope: what is made from here on dies with it. Fails with MEMORY.
+   A tensor that is used after its scope has ended gives the error SCOPE, and gr_data gives NULL, as
+   long as fewer than 255 scopes have ended since. Later it may be taken for a younger tensor. */
 GR_API gr_status gr_scope_begin(gr_context *ctx);
 
-/* Ends the innermost scope with its tensors and tape entries. Returns the context's first error,
+/* Ends the innermost scope with its tensors and the calls that were recorded in it. Returns the context's first error,
    so that one check a step is enough. Fails with SCOPE if none is open. */
 GR_API gr_status gr_scope_end(gr_context *ctx);
 
-/* A copy of x (any dtype and shape) in the scope around the innermost one, detached from the tape.
-   Fails with MEMORY. */
+/* x (any dtype and shape) for the scope around the innermost one; no gradient flows through it. Where
+   x is the innermost scope's and its elements are all of its buffer, the result shares them and
+   nothing is copied; otherwise it is a copy. Fails with MEMORY. */
 GR_API gr_tensor *gr_keep(gr_tensor *x);
 
 /* ---- Dtypes and shapes ----------------------------------------------------------------------- */
@@ -214,7 +221,8 @@ GR_API gr_tensor *gr_full(gr_context *ctx, gr_dtype dtype, gr_dims shape, double
 GR_API gr_tensor *gr_from_data(gr_context *ctx, gr_dtype dtype, gr_dims shape, const void *data);
 
 /* A 0-d constant that takes the dtype of the tensor it meets in an op (alone it is f64). Beside f16
-   and bf16 it is rounded to f32, in which the op computes. */
+   and bf16 it is rounded to f32, in which the op computes. What an op makes of such constants alone
+   is one as well: gr_neg(gr_scalar(ctx, 1)); gr_cast and gr_variable end that. */
 GR_API gr_tensor *gr_scalar(gr_context *ctx, double value);
 
 /* A 0-d constant of x's dtype and context. */
@@ -251,7 +259,8 @@ GR_API int64_t gr_size(const gr_tensor *x, int axis); /* -1 for an axis that x h
 GR_API int64_t gr_numel(const gr_tensor *x);          /* product of the sizes; 1 for 0-d */
 GR_API bool gr_is_contiguous(const gr_tensor *x);
 
-/* The first element's address; elements lie at gr_strides_of. The tensor's: valid as long as it. */
+/* The first element's address; elements lie at gr_strides_of. The tensor's: valid as long as it. NULL
+   for a failed tensor and for one whose scope has ended. */
 GR_API const void *gr_data(const gr_tensor *x);
 
 /* The value of a tensor of one element; NaN (and the error SHAPE) for any other. */
@@ -265,7 +274,8 @@ GR_API double gr_get(gr_tensor *x, gr_dims index);
 GR_API GR_CHECKED gr_status gr_read(gr_tensor *x, gr_dtype dtype, int64_t count, void *data);
 
 /* Copies `count` elements of `dtype` in row-major order into x, a leaf. Fails with SHAPE unless it
-   is gr_numel(x) and x is contiguous, and with GRADIENT for the result of a recorded op. */
+   is gr_numel(x) and x is contiguous, and with GRADIENT for the result of a recorded op. It counts as
+   a write: a gradient that would have to read the old values fails from then on (gr_backward). */
 GR_API GR_CHECKED gr_status gr_write(gr_tensor *x, gr_dtype dtype, int64_t count, const void *data);
 
 /* ---- Gradients ------------------------------------------------------------------------------- */
@@ -278,7 +288,7 @@ GR_API gr_tensor *gr_parameter(gr_tensor *x);
    something that is no parameter. x: any float dtype. */
 GR_API gr_tensor *gr_variable(gr_tensor *x);
 
-/* The same elements, unseen by the tape: no gradient flows through it. */
+/* A view of the same elements; no gradient flows through it. */
 GR_API gr_tensor *gr_detach(gr_tensor *x);
 
 /* Between these nothing is recorded; brackets nest. The end of a scope ends the brackets that were
@@ -289,13 +299,23 @@ GR_API void gr_no_grad_end(gr_context *ctx);
 GR_API bool gr_requires_grad(const gr_tensor *x);
 
 /* Adds d loss / d p to the gradient of every parameter p that loss depends on. loss: one element,
-   float. All gradients are added, or, on an error, none. Fails with GRADIENT if loss has not one
-   element or depends on no parameter, and with MEMORY. */
+   float. All gradients are added, or, on an error, none. Costs time and memory for what loss depends
+   on, and for nothing else in the context. Fails with GRADIENT if loss has not one element or depends
+   on no parameter, and with MEMORY.
+   Fails with GRADIENT, too, where a gradient would have to read a value that was written after it was
+   recorded (by gr_write, gr_step, gr_archive_read, gr_data_mutable): the message names the op, the
+   operand, what wrote it, and where. Values that no gradient reads, such as an addition's operands,
+   may be written. */
 GR_API GR_CHECKED gr_status gr_backward(gr_tensor *loss);
 
 /* The gradient that gr_backward has summed up for a parameter since the last gr_step or
-   gr_zero_grad; zeros if there is none. The root's: it changes with the next backward. */
+   gr_zero_grad; zeros if there is none. The root's: its elements, and the address that gr_data gives,
+   change with the next backward. */
 GR_API gr_tensor *gr_gradient(gr_tensor *parameter);
+
+/* Ends a parameter and its gradient before the context does. Fails with GRADIENT for a tensor that is
+   no parameter. A gradient that would have to read it fails from then on. */
+GR_API void gr_parameter_free(gr_tensor *parameter);
 
 /* Forgets what gr_backward has summed up. gr_step does it too. */
 GR_API void gr_zero_grad(gr_tensors parameters);
@@ -308,8 +328,9 @@ GR_API gr_tensor *gr_grad(gr_tensor *y, gr_tensor *x);
 
 /* For several inputs in one sweep: gradients[i] = sum over j of seed[j] d y[j] / d inputs[i].
    seed: y's shape and dtype, NULL for ones; record: whether the gradients can be differentiated
-   again. gradients: inputs.count places, all filled on success, all the failed tensor otherwise.
-   The scope's; where a derivative is 1 it may be the seed itself, for several inputs the same. */
+   again. args may be NULL. gradients: inputs.count places, all filled on success, all the failed
+   tensor otherwise. Freed with the scope. They may share elements with the seed and with one
+   another. Fails as gr_backward and gr_grad do. */
 typedef struct gr_grad_args {
     gr_tensor *seed;
     bool record;
@@ -326,9 +347,14 @@ GR_API gr_tensor *gr_hessian(gr_function *f, void *data, gr_tensor *x);
 /* ---- Places ---------------------------------------------------------------------------------- */
 
 /* Where an error's "(program.c:12)" comes from: each call below is also a macro of its own name
-   that hands its result to gr_here. The functions serve C++ and other languages, without places. */
+   that hands its result to gr_here, or calls the function of its name with _here. file may be NULL:
+   then the place stays unknown. The functions without a place serve C++ and other languages. */
 GR_API gr_tensor *gr_here(gr_tensor *result, const char *file, int line);
 GR_API GR_CHECKED gr_status gr_backward_here(gr_tensor *loss, const char *file, int line);
+GR_API GR_CHECKED gr_status gr_grad_here(gr_tensor *y, gr_tensors inputs, gr_tensor **gradients,
+                                         const gr_grad_args *args, const char *file, int line);
+GR_API GR_CHECKED gr_status gr_write_here(gr_tensor *x, gr_dtype dtype, int64_t count,
+                                          const void *data, const char *file, int line);
 #define GR_HERE(call) gr_here(call, __FILE__, __LINE__)
 
 #ifdef __cplusplus
@@ -366,6 +392,8 @@ template <class... Index> inline gr_dims gr_index(Index... index) { return gr_sh
 #define gr_grad(y, x) GR_HERE(gr_grad(y, x))
 #define gr_hessian(...) GR_HERE(gr_hessian(__VA_ARGS__))
 #define gr_backward(loss) gr_backward_here((loss), __FILE__, __LINE__)
+#define gr_grad_with(...) gr_grad_here(__VA_ARGS__, __FILE__, __LINE__)
+#define gr_write(...) gr_write_here(__VA_ARGS__, __FILE__, __LINE__)
 #endif
 
 #endif

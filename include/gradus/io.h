@@ -110,8 +110,9 @@ GR_API const char *gr_archive_metadata(const gr_archive *archive, const char *ke
 GR_API gr_tensor *gr_archive_tensor(gr_archive *archive, const char *name);
 
 /* Copies the file's tensors into tensors of the same names, shapes and dtypes: all, or on an error
-   none. Fails with FORMAT for a name that the file has not, or another shape or dtype, GRADIENT for
-   the result of a recorded op, ARGUMENT for a view whose elements share memory; NULL, CONTEXT. */
+   none. Counts as a write, as gr_write does. Fails with FORMAT for a name that the file has not, or
+   another shape or dtype, GRADIENT for the result of a recorded op, ARGUMENT for a view whose
+   elements share memory or a negative count; NULL, CONTEXT. */
 GR_API GR_CHECKED gr_status gr_archive_read(gr_archive *archive, int64_t count,
                                             const gr_named_tensor *tensors);
 
@@ -121,8 +122,21 @@ GR_API GR_CHECKED gr_status gr_archive_read(gr_archive *archive, int64_t count,
 GR_API GR_CHECKED gr_status gr_write_file(gr_context *ctx, const char *path, const void *bytes,
                                           int64_t count);
 
+/* ---- Places ---------------------------------------------------------------------------------- */
+
+/* What the macro gr_archive_read is made of, as gr_here. */
+GR_API GR_CHECKED gr_status gr_archive_read_here(gr_archive *archive, int64_t count,
+                                                 const gr_named_tensor *tensors, const char *file,
+                                                 int line);
+
 #ifdef __cplusplus
 }
+#endif
+
+#ifndef GR_NO_PLACES
+#define gr_csv_tensor(...) GR_HERE(gr_csv_tensor(__VA_ARGS__))
+#define gr_archive_tensor(...) GR_HERE(gr_archive_tensor(__VA_ARGS__))
+#define gr_archive_read(...) gr_archive_read_here(__VA_ARGS__, __FILE__, __LINE__)
 #endif
 
 #endif

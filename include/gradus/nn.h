@@ -38,12 +38,16 @@ GR_API gr_linear gr_linear_new(gr_context *ctx, gr_dtype dtype, int64_t in, int6
                                gr_activation init);
 GR_API gr_tensor *gr_linear_forward(const gr_linear *layer, gr_tensor *x);
 
+/* Ends a layer before the context does: its parameters, as gr_parameter_free does, and their
+   gradients. Both are NULL then. Takes NULL, and a layer that could not be made. */
+GR_API void gr_linear_free(gr_linear *layer);
+
 /* A multi-layer perceptron: linear layers with an activation between them, none after the last. */
 typedef struct gr_mlp gr_mlp;
 
-/* sizes: count of them, inputs first, outputs last, at least two. The root's; never NULL (a failed
-   one forwards the failed tensor). Fails with ARGUMENT for fewer sizes, one below 1 or an unknown
-   activation, DTYPE, NULL, MEMORY. */
+/* sizes: count of them, inputs first, outputs last, at least two. The root's, or until gr_mlp_free;
+   never NULL (a failed one forwards the failed tensor). Fails with ARGUMENT for fewer sizes, one
+   below 1 or an unknown activation, DTYPE, NULL, MEMORY. */
 GR_API gr_mlp *gr_mlp_new(gr_context *ctx, gr_dtype dtype, gr_activation activation, int count,
                           const int64_t *sizes);
 
@@ -55,6 +59,10 @@ GR_API gr_tensors gr_mlp_parameters(const gr_mlp *mlp);
 
 /* The name of the i-th of these, "layers.0.weight", "layers.0.bias", ...; NULL outside. */
 GR_API const char *gr_mlp_parameter_name(const gr_mlp *mlp, int64_t i);
+
+/* Ends a model before the context does, with its parameters and their gradients. An optimiser of
+   them steps no more. Takes NULL, and a model that could not be made. */
+GR_API void gr_mlp_free(gr_mlp *mlp);
 
 /* ---- Optimisers ------------------------------------------------------------------------------ */
 
@@ -84,8 +92,9 @@ typedef struct gr_adam_args {
 GR_API gr_optimizer *gr_adam_with(gr_context *ctx, const gr_adam_args *args);
 GR_API gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args);
 
-/* gr_sgd(ctx, gr_list(w, b), .lr = 0.1, .momentum = 0.9); each optimiser is the root's and never
-   NULL. All state is allocated here, none in gr_step. Fail with ARGUMENT for an option outside its
+/* gr_sgd(ctx, gr_list(w, b), .lr = 0.1, .momentum = 0.9); each optimiser is the root's, or until
+   gr_optimizer_free, and never NULL. It steps the parameters, which are not its own: they outlive
+   it. All state is allocated here, none in gr_step. Fail with ARGUMENT for an option outside its
    range (NaN is outside each), for no parameter or one listed twice, with GRADIENT for a tensor
    that is no parameter, with NULL, CONTEXT and MEMORY. A failed one refuses to step. */
 #ifndef __cplusplus
@@ -97,7 +106,9 @@ GR_API gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args);
 /* One step with the gradients that gr_backward has summed up, which are forgotten afterwards; a
    parameter that got none since the last step stays as it is, and so does its state. Computed in
    f64 and rounded once to each tensor's dtype; its bits depend on neither threads nor instruction
-   set. In a context with an error nothing moves, and the error is returned. */
+   set. It counts as a write to the parameters and the state: a gradient that would have to read
+   their old values fails. In a context with an error nothing moves, and the error is returned;
+   likewise with SCOPE where a parameter was freed. */
 GR_API GR_CHECKED gr_status gr_step(gr_optimizer *optimizer);
 
 /* The learning rate, read (NaN of a failed optimiser) and set (ARGUMENT if it is not a finite
@@ -113,8 +124,36 @@ GR_API GR_CHECKED gr_status gr_set_learning_rate(gr_optimizer *optimizer, double
 GR_API gr_tensors gr_optimizer_state(const gr_optimizer *optimizer);
 GR_API int64_t gr_optimizer_steps(const gr_optimizer *optimizer);
 
+/* Ends an optimiser before the context does, with its state; the parameters stay. Takes NULL, and
+   one that could not be made. */
+GR_API void gr_optimizer_free(gr_optimizer *optimizer);
+
+/* ---- Places ---------------------------------------------------------------------------------- */
+
+/* What the macros of the calls above are made of: each gives an error its place, as gr_here. */
+GR_API gr_linear gr_linear_here(gr_linear layer, const char *file, int line);
+GR_API gr_mlp *gr_mlp_here(gr_mlp *mlp, const char *file, int line);
+GR_API gr_optimizer *gr_optimizer_here(gr_optimizer *optimizer, const char *file, int line);
+GR_API GR_CHECKED gr_status gr_step_here(gr_optimizer *optimizer, const char *file, int line);
+GR_API GR_CHECKED gr_status gr_set_learning_rate_here(gr_optimizer *optimizer, double lr,
+                                                      const char *file, int line);
+
 #ifdef __cplusplus
 }
+#endif
+
+#ifndef GR_NO_PLACES
+#define gr_kaiming(...) GR_HERE(gr_kaiming(__VA_ARGS__))
+#define gr_xavier(...) GR_HERE(gr_xavier(__VA_ARGS__))
+#define gr_linear_new(...) gr_linear_here(gr_linear_new(__VA_ARGS__), __FILE__, __LINE__)
+#define gr_linear_forward(...) GR_HERE(gr_linear_forward(__VA_ARGS__))
+#define gr_mlp_new(...) gr_mlp_here(gr_mlp_new(__VA_ARGS__), __FILE__, __LINE__)
+#define gr_mlp_forward(...) GR_HERE(gr_mlp_forward(__VA_ARGS__))
+#define gr_sgd_with(...) gr_optimizer_here(gr_sgd_with(__VA_ARGS__), __FILE__, __LINE__)
+#define gr_adam_with(...) gr_optimizer_here(gr_adam_with(__VA_ARGS__), __FILE__, __LINE__)
+#define gr_adamw_with(...) gr_optimizer_here(gr_adamw_with(__VA_ARGS__), __FILE__, __LINE__)
+#define gr_step(optimizer) gr_step_here((optimizer), __FILE__, __LINE__)
+#define gr_set_learning_rate(...) gr_set_learning_rate_here(__VA_ARGS__, __FILE__, __LINE__)
 #endif
 
 #endif

@@ -95,6 +95,14 @@ void expect_error(gr_context *of, gr_status status, const char *message)
     gr_error_clear(of);
 }
 
+int64_t entries_kept(void)
+{
+    int64_t count = 0;
+    for (const gr_entry *entry = ctx->program.last; entry; entry = entry->previous)
+        count++;
+    return count;
+}
+
 void expect_fine(gr_context *of)
 {
     of = of ? of : ctx;
@@ -165,7 +173,7 @@ gr_tensor *any_bits(gr_context *of, gr_dtype dtype, int64_t count)
     const size_t size = (size_t)gr_dtype_size(dtype);
     for (int64_t i = 0; i < count && !gr_failed(x); i++) {
         const uint64_t bits = draw_bits();
-        memcpy(x->data + (size_t)i * size, &bits, size);
+        memcpy(gr_bytes(x) + (size_t)i * size, &bits, size);
     }
     return x;
 }
@@ -207,20 +215,20 @@ static void make_nans_alike(gr_dtype dtype, int64_t count, char *bytes)
 /* The elements in row-major order, to be freed; NaNs made alike. */
 static char *bytes_of(gr_tensor *x)
 {
-    const int64_t count = gr_numel(x), size = gr_dtype_size(x->dtype);
+    const int64_t count = gr_numel(x), size = gr_dtype_size(gr_dtype_of(x));
     char *bytes = calloc((size_t)(count * size) + 8, 1);
-    cr_assert_eq(gr_read(x, x->dtype, count, bytes), GR_OK);
-    make_nans_alike(x->dtype, count, bytes);
+    cr_assert_eq(gr_read(x, gr_dtype_of(x), count, bytes), GR_OK);
+    make_nans_alike(gr_dtype_of(x), count, bytes);
     return bytes;
 }
 
 bool same_bits(gr_tensor *a, gr_tensor *b)
 {
     const gr_dims left = gr_shape_of(a), right = gr_shape_of(b);
-    if (gr_failed(a) || gr_failed(b) || a->dtype != b->dtype || !gr_same_dims(&left, &right))
+    if (gr_failed(a) || gr_failed(b) || gr_dtype_of(a) != gr_dtype_of(b) || !gr_same_dims(&left, &right))
         return false;
     char *one = bytes_of(a), *other = bytes_of(b);
-    const bool same = memcmp(one, other, (size_t)(gr_numel(a) * gr_dtype_size(a->dtype))) == 0;
+    const bool same = memcmp(one, other, (size_t)(gr_numel(a) * gr_dtype_size(gr_dtype_of(a)))) == 0;
     free(one);
     free(other);
     return same;
@@ -231,8 +239,8 @@ uint64_t hash_of(gr_tensor *x)
     if (gr_failed(x))
         return 0;
     char *bytes = bytes_of(x);
-    uint64_t hash = UINT64_C(0xcbf29ce484222325) + (uint64_t)x->ndim;
-    for (int64_t i = 0; i < gr_numel(x) * gr_dtype_size(x->dtype); i += 8) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) + (uint64_t)gr_ndim(x);
+    for (int64_t i = 0; i < gr_numel(x) * gr_dtype_size(gr_dtype_of(x)); i += 8) {
         uint64_t word;
         memcpy(&word, bytes + i, sizeof word);
         hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
@@ -273,7 +281,7 @@ gr_tensor *sum_of(gr_tensor *x) { return gr_sum_with(&(gr_reduce_args){.x = x});
 gr_tensor *gradient_of(gr_tensor *y, gr_tensor *x)
 {
     const gr_dims shape = gr_shape_of(y);
-    gr_tensor *weights = gr_reshape(gr_arange(y->ctx, y->dtype, gr_numel(y)), shape);
-    weights = gr_add(gr_mul(weights, gr_scalar(y->ctx, 0.25)), gr_scalar(y->ctx, 0.5));
+    gr_tensor *weights = gr_reshape(gr_arange(gr_context_of(y), gr_dtype_of(y), gr_numel(y)), shape);
+    weights = gr_add(gr_mul(weights, gr_scalar(gr_context_of(y), 0.25)), gr_scalar(gr_context_of(y), 0.5));
     return gr_grad(sum_of(gr_mul(weights, y)), x);
 }

@@ -6,7 +6,8 @@
 #ifndef GRADUS_TESTS_COMMON_H
 #define GRADUS_TESTS_COMMON_H
 
-#include "core/internal.h"
+#include "core/engine/engine.h"
+#include <gradus/gradus.h>
 #include "tests/common/heap.h"
 #include <criterion/criterion.h>
 #include <math.h>
@@ -42,6 +43,9 @@ void on_each_context(void (*check)(gr_context *other, const char *label, void *d
 
 /* The error of the context (NULL: the test's) is this one, word by word; forgets it. */
 void expect_error(gr_context *of, gr_status status, const char *message);
+
+/* Entries that the program holds now. */
+int64_t entries_kept(void);
 
 /* No error so far. */
 void expect_fine(gr_context *of);

@@ -6,13 +6,14 @@
 #define GRADUS_TESTS_ROWS_H
 
 #include "tests/common/common.h"
+#include <tgmath.h>
 
-typedef enum row_kind { SMOOTH, KINK, FLAT } row_kind;
+typedef enum slope_kind { SMOOTH, KINK, FLAT } slope_kind;
 
 typedef struct unary_row {
     const char *name;
     gr_tensor *(*call)(gr_tensor *x);
-    row_kind kind;
+    slope_kind slope;
     double low, high;
     long double (*reference)(long double x);
 } unary_row;
@@ -20,7 +21,7 @@ typedef struct unary_row {
 typedef struct binary_row {
     const char *name;
     gr_tensor *(*call)(gr_tensor *a, gr_tensor *b);
-    row_kind kind;
+    slope_kind slope;
     double low, high;
     long double (*reference)(long double a, long double b);
 } binary_row;
@@ -31,21 +32,23 @@ typedef struct compare_row {
     bool (*reference)(long double a, long double b);
 } compare_row;
 
-#define UNARY(f, NAME, kind, low, high, formula)                                                   \
+#define UNARY(f, NAME, slope, reads, pass, low, high, formula)                                                   \
     static long double f##_reference(long double x) { return formula; }
-#define BINARY(f, NAME, kind, low, high, formula)                                                  \
+#define BINARY(f, NAME, slope, low, high, formula)                                                  \
     static long double f##_reference(long double a, long double b) { return formula; }
+#define LINEAR BINARY
 #define COMPARE(f, NAME, formula)                                                                  \
     static bool f##_reference(long double a, long double b) { return formula; }
 #include "ops/ops.def"
 
 static const unary_row unary_rows[] = {
-#define UNARY(f, NAME, kind, low, high, formula) {#f, gr_##f, kind, low, high, f##_reference},
+#define UNARY(f, NAME, slope, reads, pass, low, high, formula) {#f, gr_##f, slope, low, high, f##_reference},
 #include "ops/ops.def"
 };
 
 static const binary_row binary_rows[] = {
-#define BINARY(f, NAME, kind, low, high, formula) {#f, gr_##f, kind, low, high, f##_reference},
+#define BINARY(f, NAME, slope, low, high, formula) {#f, gr_##f, slope, low, high, f##_reference},
+#define LINEAR BINARY
 #include "ops/ops.def"
 };
 

@@ -1,4 +1,4 @@
-/* gradcheck.c - tests of core/gradcheck.c: what is right passes, and each planted fault is caught.
+/* gradcheck.c - tests of check/gradcheck.c: what is right passes, and each planted fault is caught.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -212,7 +212,7 @@ static enum fault fault;
 static int unsteady; /* counts calls */
 
 /* bump(x) = x^2 exp(x) */
-static gr_status bump_forward(const gr_call *call)
+static gr_status bump_run(const gr_call *call)
 {
     const double *x = gr_data(call->in[0]);
     double *y = gr_data_mutable(call->out);
@@ -264,7 +264,7 @@ static void bump_fused(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 }
 
 static const gr_op bump = {
-    .name = "bump", .arity = 1, .forward = bump_forward, .vjp = bump_vjp, .fused_vjp = bump_fused};
+    .name = "bump", .arity = 1, .run = bump_run, .vjp = bump_vjp, .fused_vjp = bump_fused};
 
 /* One whose fused rule is right whatever the fault, as the composed one is not. */
 static void right_fused(const gr_node *n, gr_tensor *g, gr_tensor **dx)
@@ -275,7 +275,7 @@ static void right_fused(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     fault = planted;
 }
 static const gr_op bump_composed_wrong = {
-    .name = "bump", .arity = 1, .forward = bump_forward, .vjp = bump_vjp, .fused_vjp = right_fused};
+    .name = "bump", .arity = 1, .run = bump_run, .vjp = bump_vjp, .fused_vjp = right_fused};
 
 static gr_tensor *bumps(gr_tensors in, void *op)
 {
@@ -555,16 +555,19 @@ static gr_tensor *grows(gr_tensors in, void *count)
     return gr_ones(gr_context_of(in.at[0]), GR_F64, gr_shape(++*(int64_t *)count));
 }
 
-static void expect_error(gr_status status, gr_status expected, const char *message)
+/* The error of a check that was called in this line. */
+static void expect_error(gr_status status, gr_status expected, const char *message, int line)
 {
+    char whole[512];
+    snprintf(whole, sizeof whole, "%s (%s:%d)", message, __FILE__, line);
     cr_expect_eq(status, expected);
     cr_expect_eq(gr_error(ctx), expected);
-    cr_expect_str_eq(gr_error_message(ctx), message);
+    cr_expect_str_eq(gr_error_message(ctx), whole);
     cr_expect_eq(report.reason, GR_CHECK_ERROR);
     gr_error_clear(ctx);
 }
 #define EXPECT_ERROR(expected, message, ...)                                                       \
-    expect_error(gr_gradcheck(__VA_ARGS__, .report = &report), expected, message)
+    expect_error(gr_gradcheck(__VA_ARGS__, .report = &report), expected, message, __LINE__)
 
 Test(gradcheck, functions_that_break_the_rules_are_refused)
 {
@@ -582,8 +585,7 @@ Test(gradcheck, functions_that_break_the_rules_are_refused)
     cr_assert_eq(gr_scope_begin(ctx), GR_OK);
     EXPECT_ERROR(GR_ERROR_SCOPE, "gradcheck: the function leaves a scope open, or ends one",
                  leaves_scope_open, NULL, gr_list(x));
-    EXPECT_ERROR(GR_ERROR_SCOPE, "gradcheck: the function leaves a scope open, or ends one",
-                 ends_scope, NULL, gr_list(x));
+    EXPECT_ERROR(GR_ERROR_SCOPE, "scope_end: the innermost scope was begun outside this function", ends_scope, NULL, gr_list(x));
     cr_expect_eq(gr_scope_end(ctx), GR_OK, "the scope around it is untouched");
     cr_expect_eq(gr_scope_end(ctx), GR_ERROR_SCOPE, "and the only one");
     cr_expect_eq(gr_context_free(other), GR_OK);
@@ -614,6 +616,10 @@ Test(gradcheck, inputs_that_cannot_be_moved_are_refused)
                  gr_list(failed));
     cr_expect_eq(gr_gradcheck(root, NULL, gr_list(missing)), GR_ERROR_NULL);
     cr_expect_eq(gr_gradcheck(root, NULL, ((gr_tensors){0, NULL})), GR_ERROR_NULL);
+    cr_expect_eq(gr_gradcheck(root, NULL, ((gr_tensors){-1, &x}), .report = &report),
+                 GR_ERROR_ARGUMENT);
+    cr_expect_eq(report.reason, GR_CHECK_ERROR);
+    cr_expect_eq(gr_gradcheck(root, NULL, ((gr_tensors){INT64_MIN, NULL})), GR_ERROR_ARGUMENT);
 }
 
 Test(gradcheck, options_that_make_no_sense_are_refused)
@@ -630,6 +636,84 @@ Test(gradcheck, options_that_make_no_sense_are_refused)
     gr_function *missing = NULL;
     EXPECT_ERROR(GR_ERROR_NULL, "gradcheck: the function is NULL", missing, NULL, gr_list(x));
     cr_expect_eq(gr_gradcheck_with(root, NULL, gr_list(x), NULL), GR_OK, "all defaults");
+}
+
+/* ---- What was recorded before ---------------------------------------------------------------- */
+
+static gr_tensor *cubes(gr_tensors in, void *data)
+{
+    (void)data;
+    return gr_mul(in.at[0], gr_square(in.at[0]));
+}
+
+/* The check moves its inputs and puts them back: that is no write, and hides none. */
+Test(gradcheck, results_of_before_can_be_differentiated_after)
+{
+    gr_tensor *p = gr_parameter(VECTOR(2, 3)), *x = VECTOR(5, 7);
+    gr_tensor *y = gr_sum(gr_mul(gr_square(p), gr_square(gr_variable(x))));
+    cr_expect_eq(gr_gradcheck(cubes, NULL, gr_list(p, x), .order = 2), GR_OK);
+    gr_tensor *slope = gr_grad(y, p);
+    cr_expect_eq(gr_get(slope, gr_index(0)), 2 * 2 * 25, "%s", gr_error_message(ctx));
+    cr_expect_eq(gr_write(p, GR_F64, 2, ((double[]){1, 1})), GR_OK);
+    cr_expect_eq(gr_gradcheck(cubes, NULL, gr_list(p)), GR_OK);
+    cr_expect_eq(gr_backward(y), GR_ERROR_GRADIENT);
+    cr_expect(strstr(gr_error_message(ctx), "which write wrote at ") != NULL, "%s",
+              gr_error_message(ctx));
+}
+
+static gr_tensor *writes_its_input(gr_tensors in, void *parameter)
+{
+    (void)!gr_write(parameter, GR_F64, 2, ((double[]){2, 3}));
+    return cubes(in, NULL);
+}
+
+static gr_tensor *reads_of_before(gr_tensors in, void *square)
+{
+    return gr_add(cubes(in, NULL), gr_mul(square, gr_scalar_like(in.at[0], 0)));
+}
+
+Test(gradcheck, an_input_counts_as_written_while_it_is_moved)
+{
+    gr_tensor *p = gr_parameter(VECTOR(2, 3)), *square = gr_square(p);
+    cr_expect_eq(gr_gradcheck(reads_of_before, square, gr_list(p)), GR_OK, "without sweeps in f");
+    cr_expect_eq(gr_gradcheck(reads_of_before, square, gr_list(p), .order = 2), GR_ERROR_GRADIENT);
+    cr_expect_eq(gr_error(ctx), GR_ERROR_GRADIENT);
+    gr_error_clear(ctx);
+    (void)!gr_gradcheck(writes_its_input, p, gr_list(p));
+    gr_error_clear(ctx);
+    cr_expect_eq(gr_backward(gr_sum(square)), GR_ERROR_GRADIENT, "f's own writes count");
+}
+
+static gr_tensor *leaves_brackets_open(gr_tensors in, void *data)
+{
+    gr_tensor *y = cubes(in, data);
+    gr_no_grad_begin(ctx);
+    return y;
+}
+
+Test(gradcheck, brackets_that_the_function_leaves_open_end_with_it)
+{
+    cr_expect_eq(gr_gradcheck(leaves_brackets_open, NULL, gr_list(VECTOR(1, 2)), .order = 2),
+                 GR_OK);
+    cr_expect(gr_requires_grad(gr_exp(gr_variable(VECTOR(1)))));
+}
+
+static gr_tensor *frees_its_input(gr_tensors in, void *calls)
+{
+    gr_tensor *y = gr_sum(gr_square(in.at[0]));
+    if (--*(int *)calls == 0)
+        gr_parameter_free(in.at[0]);
+    return y;
+}
+
+Test(gradcheck, a_function_that_frees_its_input_harms_nothing)
+{
+    for (int calls = 1; calls < 16; calls++) {
+        int left = calls;
+        cr_expect_eq(gr_gradcheck(frees_its_input, &left, gr_list(gr_parameter(VECTOR(2, 3)))),
+                     GR_ERROR_SCOPE, "freed in call %d", calls);
+        gr_error_clear(ctx);
+    }
 }
 
 /* ---- Memory ---------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* hessian.c - tests of core/hessian.c against closed forms.
+/* hessian.c - tests of check/hessian.c against closed forms.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -58,10 +58,10 @@ Test(hessian, closed_forms)
 Test(hessian, leaves_no_trace)
 {
     gr_tensor *p = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(2)));
-    const int64_t length = ctx->tape_length;
+    const int64_t length = entries_kept();
     gr_scope *scope = ctx->scope;
     EXPECT_VALUES(gr_hessian(rosenbrock, NULL, p), 802, -400, -400, 200);
-    cr_expect_eq(ctx->tape_length, length);
+    cr_expect_eq(entries_kept(), length);
     cr_expect_eq(ctx->scope, scope);
     EXPECT_VALUES(gr_gradient(p), 0, 0);
 }
@@ -77,6 +77,91 @@ Test(hessian, errors)
     gr_error_clear(ctx);
     EXPECT_VALUES(gr_hessian(constant, NULL, x), 0, 0, 0, 0);
 }
+
+/* ---- Functions that break the rules ---------------------------------------------------------- */
+
+static gr_tensor *nothing(gr_tensors in, void *data) { return (void)in, (void)data, NULL; }
+static gr_tensor *foreign(gr_tensors in, void *of)
+{
+    return (void)in, gr_ones(of, GR_F64, gr_shape());
+}
+static gr_tensor *comparison(gr_tensors in, void *data)
+{
+    return gr_greater(linear(in, data), gr_scalar_like(in.at[0], 0));
+}
+static gr_tensor *failed_and_cleared(gr_tensors in, void *data)
+{
+    (void)data;
+    gr_tensor *y = gr_reshape(in.at[0], gr_shape(7));
+    gr_error_clear(ctx);
+    return y;
+}
+static gr_tensor *leaves_scopes_open(gr_tensors in, void *data)
+{
+    cr_expect_eq(gr_scope_begin(ctx), GR_OK);
+    cr_expect_eq(gr_scope_begin(ctx), GR_OK);
+    return linear(in, data);
+}
+static gr_tensor *ends_scopes(gr_tensors in, void *data)
+{
+    gr_tensor *y = linear(in, data);
+    (void)!gr_scope_end(ctx);
+    (void)!gr_scope_end(ctx);
+    return y;
+}
+static gr_tensor *of_an_ended_scope(gr_tensors in, void *data)
+{
+    cr_expect_eq(gr_scope_begin(ctx), GR_OK);
+    gr_tensor *y = linear(in, data);
+    cr_expect_eq(gr_scope_end(ctx), GR_OK);
+    return y;
+}
+static gr_tensor *leaves_brackets_open(gr_tensors in, void *data)
+{
+    gr_tensor *y = sum_of_exp(in, data);
+    gr_no_grad_begin(ctx);
+    return y;
+}
+
+static void expect_refused(gr_function *f, void *data, gr_status status, const char *message)
+{
+    gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(2));
+    gr_scope *scope = ctx->scope;
+    cr_expect(gr_failed(gr_hessian(f, data, x)));
+    expect_error(ctx, status, message);
+    cr_expect_eq(ctx->scope, scope);
+    cr_expect_not(gr_failed(x));
+}
+
+Test(hessian, functions_that_break_the_rules_are_refused)
+{
+    gr_context *other = gr_context_new(NULL);
+    cr_assert_eq(gr_scope_begin(ctx), GR_OK);
+    expect_refused(nothing, NULL, GR_ERROR_NULL, "hessian: the function's result is NULL");
+    expect_refused(failed_and_cleared, NULL, GR_ERROR_ARGUMENT,
+                   "hessian: the function's result cannot be used");
+    expect_refused(foreign, other, GR_ERROR_CONTEXT,
+                   "hessian: the function's result is another context's");
+    expect_refused(comparison, NULL, GR_ERROR_DTYPE,
+                   "hessian: the function's result is bool: no float");
+    expect_refused(leaves_scopes_open, NULL, GR_ERROR_SCOPE,
+                   "hessian: the function leaves a scope open, or ends one");
+    expect_refused(ends_scopes, NULL, GR_ERROR_SCOPE, "scope_end: the innermost scope was begun outside this function");
+    expect_refused(of_an_ended_scope, NULL, GR_ERROR_SCOPE,
+                   "hessian: operand 0 belongs to a scope that has ended");
+    cr_expect_eq(gr_scope_end(ctx), GR_OK);
+    cr_expect_eq(gr_context_free(other), GR_OK);
+}
+
+/* Its second derivatives were all 0. */
+Test(hessian, brackets_that_the_function_leaves_open_end_with_it)
+{
+    gr_tensor *x = gr_zeros(ctx, GR_F64, gr_shape(2));
+    EXPECT_VALUES(gr_hessian(leaves_brackets_open, NULL, x), 1, 0, 0, 1);
+    cr_expect(gr_requires_grad(gr_exp(gr_variable(x))));
+}
+
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 static uint64_t one_hessian(gr_context *of, const void *data)
 {

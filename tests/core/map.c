@@ -1,4 +1,4 @@
-/* map.c - tests of core/map.c and core/parallel.c: every element is computed once, as if it were
+/* map.c - tests of core/engine/elementwise.c and core/parallel.c: every element is computed once, as if it were
  * alone, however the work is cut; sums on the way are those of reduce.c.
  *
  * SPDX-License-Identifier: MIT
@@ -57,20 +57,36 @@ Test(map, operands_of_every_kind)
 
 /* ---- Sums on the way ------------------------------------------------------------------------- */
 
+/* Squares, f64, added into the lanes; into out[0] as well, where it is wanted. */
+static int sum_squares(int64_t n, void *const *out, const void *const *in, const void *args,
+                       double *lanes)
+{
+    (void)args;
+    const double *x = in[0];
+    for (int64_t i = 0; i < n; i++) {
+        lanes[i % GR_LANES] += x[i] * x[i];
+        if (out[0])
+            ((double *)out[0])[i] = x[i] * x[i];
+    }
+    return 0;
+}
+
 static double map_sum(gr_context *of, gr_tensor *x, gr_tensor *out)
 {
     double sum = NAN;
-    const int ktype = gr_ktype(x->dtype);
+    void *scratch = malloc((size_t)gr_map_scratch(gr_numel(x)) + 1);
     const gr_map map = {.ctx = of,
-                        .ktype = ktype,
+                        .ktype = GR_K64,
                         .shape = gr_shape_of(x),
                         .inputs = 1,
                         .outputs = 1,
                         .in = {x},
                         .out = {out},
-                        .kernel = of->kernels->map[GR_KERNEL_SQUARE][ktype],
-                        .sum = &sum};
+                        .sum_kernel = sum_squares,
+                        .sum = &sum,
+                        .scratch = scratch};
     cr_expect_eq(gr_map_run(&map), 0);
+    free(scratch);
     return sum;
 }
 
@@ -91,25 +107,14 @@ Test(map, sum_is_that_of_the_results)
     cr_expect_eq(map_sum(ctx, gr_zeros(ctx, GR_F64, gr_shape(0)), NULL), 0);
 }
 
-Test(map, sum_without_memory)
+Test(map, allocates_nothing)
 {
-    double sum;
-    gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(1 << 19));
-    const gr_map map = {.ctx = ctx,
-                        .ktype = GR_K32,
-                        .shape = gr_shape_of(x),
-                        .inputs = 1,
-                        .in = {x},
-                        .outputs = 1,
-                        .kernel = ctx->kernels->map[GR_KERNEL_COPY][GR_K32],
-                        .sum = &sum};
+    gr_tensor *x = sample(ctx, GR_F64, gr_shape(1 << 19), -1, 1);
     heap_fail(1, true);
-    cr_expect_eq(gr_map_run(&map), -1);
+    const double sum = map_sum(ctx, x, NULL);
     heap_fail(0, false);
-    cr_expect_eq(gr_error(ctx), GR_ERROR_MEMORY);
-    gr_error_clear(ctx);
-    cr_expect_eq(gr_map_run(&map), 0);
-    cr_expect_eq(sum, 1 << 19);
+    expect_fine(ctx);
+    cr_expect(sum > 0);
 }
 
 /* ---- Threads --------------------------------------------------------------------------------- */

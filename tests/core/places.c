@@ -92,6 +92,54 @@ Test(places, of_every_kind_of_call)
     expect_place(GR_ERROR_ARGUMENT, "bce_with_logits: gamma -1 is not a number from 0 up");
 }
 
+/* Layers, models and optimisers: the handler hears of it in the failing call, with its place. */
+Test(places, of_layers_and_optimisers)
+{
+    gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(1, 3)), *p = gr_parameter(x);
+    gr_linear layer;
+    gr_optimizer *o;
+    AT(gr_kaiming(ctx, GR_F32, 0, 5));
+    expect_place(GR_ERROR_SHAPE, "kaiming: sizes must be at least 1, not 0 and 5");
+    AT(gr_xavier(ctx, GR_I32, 2, 5));
+    expect_place(GR_ERROR_DTYPE, "xavier: weights are floats, not i32");
+    AT(layer = gr_linear_new(ctx, GR_F32, 0, 2, GR_RELU));
+    expect_place(GR_ERROR_SHAPE, "kaiming: sizes must be at least 1, not 2 and 0");
+    cr_expect(gr_failed(layer.weight));
+    AT(gr_mlp_new(ctx, GR_F32, GR_RELU, 1, NULL));
+    expect_place(GR_ERROR_ARGUMENT,
+                 "mlp_new: 1 sizes: it takes two at least, inputs and outputs");
+    AT(gr_linear_forward(NULL, x));
+    expect_place(GR_ERROR_NULL, "linear_forward: layer is NULL");
+    AT(gr_mlp_forward(NULL, x));
+    expect_place(GR_ERROR_NULL, "mlp_forward: model is NULL");
+    AT(gr_sgd(ctx, gr_list(p), .lr = -1));
+    expect_place(GR_ERROR_ARGUMENT, "sgd: lr is -1, not in [0, inf)");
+    AT(gr_adam(ctx, gr_list(x)));
+    expect_place(GR_ERROR_GRADIENT,
+                 "adam: tensor 0, [1,3], is no parameter (gr_parameter makes one)");
+    AT(gr_adamw(ctx, gr_list(p, p)));
+    expect_place(GR_ERROR_ARGUMENT, "adamw: parameters 0 and 1 are the same");
+    o = gr_adam(ctx, gr_list(p));
+    gr_status status;
+    AT(status = gr_set_learning_rate(o, -1));
+    cr_expect_eq(status, GR_ERROR_ARGUMENT);
+    expect_place(GR_ERROR_ARGUMENT, "set_learning_rate: lr is -1, not a number above 0");
+    gr_parameter_free(p);
+    AT(status = gr_step(o));
+    cr_expect_eq(status, GR_ERROR_SCOPE);
+    expect_place(GR_ERROR_SCOPE, "step: parameter 0 was freed after the optimiser was made");
+    gr_optimizer_free(o);
+    float value = 1;
+    AT(status = gr_write(x, GR_F32, 1, &value));
+    cr_expect_eq(status, GR_ERROR_SHAPE);
+    expect_place(GR_ERROR_SHAPE, "write: shape [1,3] has 3 elements, not 1");
+    gr_tensor *gradient;
+    AT(status = gr_grad_with(x, gr_list(x), &gradient, NULL));
+    cr_expect_eq(status, GR_ERROR_GRADIENT);
+    expect_place(GR_ERROR_GRADIENT,
+                 "grad: input 0, [1,3], gets no gradient (gr_parameter or gr_variable makes it)");
+}
+
 /* Not the place of a later macro. */
 Test(places, of_calls_that_are_no_macros)
 {

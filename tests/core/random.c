@@ -1,9 +1,8 @@
-/* random.c - tests of core/random.c: known answers, distributions, and that nothing but seed, call
+/* random.c - tests of core/engine/random.c and core/base/philox.c: known answers, distributions, and that nothing but seed, call
  * and index matters.
  *
  * SPDX-License-Identifier: MIT
  */
-#include "../../core/random.c"
 #include "tests/common/common.h"
 
 TestSuite(random, .init = begin, .fini = end);
@@ -13,7 +12,7 @@ TestSuite(random, .init = begin, .fini = end);
 static void expect_words(uint64_t seed, uint64_t stream, uint64_t index, uint32_t a, uint32_t b,
                          uint32_t c, uint32_t d)
 {
-    const words w = philox(seed, stream, index);
+    const gr_words w = gr_philox(seed, stream, index);
     cr_expect(w.at[0] == a && w.at[1] == b && w.at[2] == c && w.at[3] == d, "%08x %08x %08x %08x",
               w.at[0], w.at[1], w.at[2], w.at[3]);
 }
@@ -53,7 +52,7 @@ Test(random, each_element_has_its_words)
         gr_rand(other, GR_F32, gr_shape(1));
     double *x = values_of(gr_rand(other, GR_F64, gr_shape(COUNT)));
     for (int64_t i = 0; i < COUNT; i++) {
-        const words w = philox(7, FIRST, (uint64_t)i / 2);
+        const gr_words w = gr_philox(7, FIRST, (uint64_t)i / 2);
         const uint64_t bits = (uint64_t)w.at[i % 2 * 2] << 32 | w.at[i % 2 * 2 + 1];
         cr_assert_eq(x[i], (double)(bits >> 11) * 0x1p-53, "element %d", (int)i);
     }

@@ -9,7 +9,7 @@ TestSuite(regressions, .init = begin, .fini = end);
 
 /* ---- Rules that fail ------------------------------------------------------------------------- */
 
-static gr_status copy_forward(const gr_call *call)
+static gr_status copy_run(const gr_call *call)
 {
     memcpy(gr_data_mutable(call->out), gr_data(call->in[0]),
            (size_t)(gr_numel(call->out) * gr_dtype_size(gr_dtype_of(call->out))));
@@ -38,7 +38,7 @@ static void nested_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 static gr_status backward_through(void (*vjp)(const gr_node *, gr_tensor *, gr_tensor **),
                                   gr_tensor *p)
 {
-    const gr_op op = {.name = "own", .arity = 1, .forward = copy_forward, .vjp = vjp};
+    const gr_op op = {.name = "own", .arity = 1, .run = copy_run, .vjp = vjp};
     const gr_status status = gr_backward(sum_of(gr_add(gr_apply_with(&op, 1, &p, NULL), p)));
     EXPECT_VALUES(gr_gradient(p), 0, 0);
     return status;
@@ -80,7 +80,7 @@ static gr_tensor *misfit(gr_tensors in, void *data)
 /* It used to be called amid a sweep, which left recording switched off and scopes open. */
 Test(regressions, a_handler_that_leaves_leaves_nothing_open)
 {
-    static const gr_op op = {.name = "own", .arity = 1, .forward = copy_forward, .vjp = misfit_vjp};
+    static const gr_op op = {.name = "own", .arity = 1, .run = copy_run, .vjp = misfit_vjp};
     ctx->handler = leave;
     gr_tensor *p = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(2))), *gradient;
     gr_tensor *y = sum_of(gr_apply_with(&op, 1, &p, NULL));
@@ -144,18 +144,17 @@ Test(regressions, an_index_of_any_size_is_only_outside)
 
 /* An op without GR_OP_STRIDED and with a shape rule read beyond an operand that does not
    broadcast. */
-static gr_status smaller_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape)
+static gr_status smaller_shape(const gr_call *call, gr_form *results)
 {
     (void)call;
-    *dtype = GR_F64;
-    *shape = gr_shape();
+    results->dtype = GR_F64;
     return GR_OK;
 }
 
 Test(regressions, an_operand_larger_than_the_result_is_refused)
 {
     static const gr_op op = {
-        .name = "own", .arity = 1, .forward = copy_forward, .shape = smaller_shape};
+        .name = "own", .arity = 1, .run = copy_run, .shape = smaller_shape};
     gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(3));
     cr_expect(gr_failed(gr_apply_with(&op, 1, &x, NULL)));
     cr_expect_eq((int)gr_error(ctx), GR_ERROR_BROADCAST);

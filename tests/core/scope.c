@@ -155,12 +155,12 @@ Test(scope, parameters_are_the_root_s)
 Test(scope, end_cuts_the_tape)
 {
     gr_tensor *x = gr_variable(gr_full(ctx, GR_F64, gr_shape(), 3)), *y = gr_square(x);
-    const int64_t length = ctx->tape_length;
+    const int64_t length = entries_kept();
     open_scope();
     gr_exp(gr_exp(y));
-    cr_expect_eq(ctx->tape_length, length + 2);
+    cr_expect_eq(entries_kept(), length + 2);
     close_scope();
-    cr_expect_eq(ctx->tape_length, length);
+    cr_expect_eq(entries_kept(), length);
     cr_expect_eq(gr_item(gr_grad(y, x)), 6);
 }
 
@@ -191,13 +191,18 @@ Test(scope, begin_without_memory)
 {
     open_scope();
     gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2));
+    int begun = 0;
     heap_fail(1, true);
-    cr_expect_eq(gr_scope_begin(ctx), GR_ERROR_MEMORY);
+    while (begun < 10000 && gr_scope_begin(ctx) == GR_OK)
+        begun++;
+    cr_expect_lt(begun, 10000, "scopes need memory");
     cr_expect_eq(gr_scope_begin(ctx), GR_ERROR_MEMORY);
     heap_fail(0, false);
     cr_expect_eq(gr_scope_end(ctx), GR_ERROR_MEMORY);
     cr_expect_eq(gr_scope_end(ctx), GR_ERROR_MEMORY);
     gr_error_clear(ctx);
+    for (int i = 0; i < begun; i++)
+        close_scope();
     cr_expect_not(gr_failed(x));
     close_scope();
     cr_expect(gr_failed(x));

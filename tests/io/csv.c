@@ -207,7 +207,7 @@ Test(csv, refuses_wrong_arguments)
     gr_csv_free(NULL);
     cr_expect_eq(gr_csv_rows(NULL), 0);
     cr_expect_eq(gr_csv_columns(NULL), 0);
-    cr_expect_null(gr_csv_tensor(NULL, 0, NULL, NULL));
+    cr_expect_not_null(gr_csv_tensor(NULL, 0, NULL, NULL));
     cr_expect_eq(gr_csv_number(NULL, 0, 0, NULL), GR_ERROR_NULL);
 }
 
@@ -407,7 +407,7 @@ Test(csv, refuses_tensors_of_other_columns)
     expect_error(GR_ERROR_NULL, "csv: names is NULL");
     static const char *const none[] = {NULL};
     cr_expect(gr_failed(gr_csv_tensor(csv, 1, none, NULL)));
-    expect_error(GR_ERROR_ARGUMENT, "csv: t.csv: there is no column 'NULL'");
+    expect_error(GR_ERROR_NULL, "csv: a name is NULL");
     gr_csv_free(csv);
 }
 

@@ -5,7 +5,8 @@
 #ifndef GRADUS_TESTS_IO_TEMP_H
 #define GRADUS_TESTS_IO_TEMP_H
 
-#include "core/internal.h"
+#include "core/engine/engine.h"
+#include <gradus/gradus.h>
 #include "tests/common/heap.h"
 #include <criterion/criterion.h>
 #include <dirent.h>

@@ -103,10 +103,11 @@ static const bound bounds[GR_KERNEL_COUNT] = {
     [GR_KERNEL_WHERE] = {where_of, EXACT, -9, 9},
 };
 
-/* pow and the losses have options, and tests of their own below. */
+/* pow and the losses have options, and tests of their own below. The gradient rules have the bits of
+   the ops that they stand for: tests/ops/unary.c. */
 static bool has_own_test(int id)
 {
-    return id == GR_KERNEL_POW || id == GR_KERNEL_BCE || id == GR_KERNEL_BCE_WITH_LOGITS;
+    return (id >= GR_KERNEL_RELU_VJP && id <= GR_KERNEL_SOFTPLUS_VJP) || id == GR_KERNEL_POW || id == GR_KERNEL_BCE || id == GR_KERNEL_BCE_WITH_LOGITS;
 }
 
 /* ---- Measuring ------------------------------------------------------------------------------- */

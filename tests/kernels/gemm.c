@@ -126,10 +126,10 @@ typedef struct scratch {
 enum { ALIGNMENT = 64 };
 
 /* The memory is the test's, for one scratch at a time, and grows with what is asked for. */
-static scratch new_scratch(const gr_kernels *table, int ktype)
+static scratch new_scratch(const gr_kernels *table, int ktype, int64_t n, int64_t k)
 {
     static scratch room;
-    const int64_t size = table->gemm_scratch[ktype];
+    const int64_t size = table->gemm_scratch[ktype](n, k);
     const int64_t whole = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + 2 * ALIGNMENT;
     if (room.size < whole) {
         free(room.memory);
@@ -187,7 +187,7 @@ static void multiply(const product *p, const gr_kernels *table, part of, int64_t
     const size_t bytes = (size_t)(p->m * c_row * size_of(p->ktype));
     void *c = malloc(bytes + 1);
     memset(c, GUARD_BYTE, bytes);
-    scratch s = new_scratch(table, p->ktype);
+    scratch s = new_scratch(table, p->ktype, of.column_end - of.column, p->k);
     const gr_gemm problem = {.m = p->m,
                              .n = p->n,
                              .k = p->k,
@@ -309,4 +309,25 @@ Test(gemm, any_part_of_a_result)
         check_parts(ktype, 130, 600, 40, 20);
         check_parts(ktype, 120, 270, 300, 20);
     }
+}
+
+/* ---- Scratch --------------------------------------------------------------------------------- */
+
+/* What a small product asks for is small, what a large one does is as much as its blocks take; more
+   columns or a greater depth never ask for less. */
+Test(gemm, scratch_is_what_the_product_needs)
+{
+    for (int table = 0; table < table_count; table++)
+        for (int ktype = 0; ktype < GR_KTYPES; ktype++) {
+            int64_t (*bytes)(int64_t, int64_t) = tables[table]->gemm_scratch[ktype];
+            cr_expect_leq(bytes(2, 2), 2048, "%s", tables[table]->isa);
+            cr_expect_eq(bytes(10000, 10000), bytes(1000000, 1000000), "%s", tables[table]->isa);
+            cr_expect_geq(bytes(10000, 10000), 1 << 19, "%s", tables[table]->isa);
+            for (int64_t n = 1; n < 3000; n += n / 3 + 1)
+                for (int64_t k = 0; k < 600; k += k / 3 + 1) {
+                    cr_expect_gt(bytes(n, k), 0);
+                    cr_expect_leq(bytes(n, k), bytes(n + 1, k));
+                    cr_expect_leq(bytes(n, k), bytes(n, k + 1));
+                }
+        }
 }

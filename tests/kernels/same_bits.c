@@ -1,5 +1,6 @@
 /* same_bits.c - every kernel of every table that this processor has gives the bits that the scalar
- * one gives, whatever the values, the lengths and the alignments, and writes nothing else.
+ * one gives, whatever the values, the lengths and the alignments, and writes nothing else. Of the
+ * rows that holds for the bits of a NaN too; for sums and products any two NaNs are the same.
  *
  * The rows come from kernels.def: a new kernel is tested without a line here.
  *
@@ -7,7 +8,7 @@
  */
 #include "support.h"
 
-/* Any two NaNs are the same. The first table is what the others must equal. */
+/* The first table is what the others must equal. */
 static const gr_kernels *tables[ISAS];
 static int table_count;
 
@@ -93,7 +94,7 @@ static void expect_same_result(const call *c, int table)
         if (!(c->wanted >> k & 1))
             continue;
         const void *got = c->out[table][k], *want = c->out[0][k];
-        const int64_t i = first_difference(c->ktype, got, want, c->n);
+        const int64_t i = first_other_bits(c->ktype, got, want, c->n);
         if (i >= 0)
             cr_expect_fail("%s f%d, %s, output %d: element %d of %d is %a, not %a", name,
                            32 << c->ktype, isa, k, (int)i, (int)c->n, get(c->ktype, got, i),
@@ -179,6 +180,87 @@ Test(same_bits, every_exponent)
                            .wanted = 1,
                            .args = &args},
                     MIXED, MIXED);
+        }
+}
+
+/* ---- Values that are no numbers -------------------------------------------------------------- */
+
+/* Where functions have no value or operands are NaN, of both signs, with and without payload. */
+static const uint32_t special_floats[] = {
+    0x00000000, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00000,
+    0x7fc01234, 0xffc01234, 0x7f800001, 0xff800001, 0x7fabcdef, 0xffabcdef, 0x7f7fffff, 0xff7fffff,
+    0x00000001, 0x80000001, 0xc0000000, 0xbf000000, 0x42c80000, 0xc2c80000,
+};
+static const uint64_t special_doubles[] = {
+    0x0000000000000000, 0x8000000000000000, 0x3ff0000000000000, 0xbff0000000000000,
+    0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000, 0xfff8000000000000,
+    0x7ff8000012345678, 0xfff8000012345678, 0x7ff0000000000001, 0xfff0000000000001,
+    0x7ff4567812345678, 0xfff4567812345678, 0x7fefffffffffffff, 0xffefffffffffffff,
+    0x0000000000000001, 0x8000000000000001, 0xc000000000000000, 0xbfe0000000000000,
+    0x4087000000000000, 0xc087000000000000,
+};
+enum { SPECIALS = COUNT_OF(special_floats) };
+
+static void put_special(int ktype, void *to, int64_t i, int64_t special)
+{
+    if (ktype == GR_K32)
+        memcpy((float *)to + i, &special_floats[special], sizeof(float));
+    else
+        memcpy((double *)to + i, &special_doubles[special], sizeof(double));
+}
+
+/* All pairs in the first two operands, any in the others; several times over. */
+static void compare_specials(int id, int ktype, const void *args)
+{
+    call c = {.id = id,
+              .ktype = ktype,
+              .n = SPECIALS * SPECIALS,
+              .given = (1u << kernel_rows[id].inputs) - 1,
+              .wanted = (1u << kernel_rows[id].outputs) - 1,
+              .args = args};
+    for (int k = 0; k < kernel_rows[id].inputs; k++) {
+        void *x = guard(&operands[k], ktype, c.n, k);
+        c.in[k] = x;
+        for (int64_t i = 0; i < c.n; i++)
+            put_special(ktype, x, i,
+                        k == 0   ? i / SPECIALS
+                        : k == 1 ? i % SPECIALS
+                                 : (int64_t)(draw_bits() % SPECIALS));
+    }
+    for (int table = 0; table < table_count; table++) {
+        run(&c, table, table);
+        expect_same_result(&c, table);
+    }
+}
+
+Test(same_bits, every_row_of_values_that_are_no_numbers)
+{
+    EACH_ROW_AND_TYPE(id, ktype)
+    for (int i = 0; i < 30; i++)
+        compare_specials(id, ktype, draw_options(id));
+}
+
+/* What is computed and no number is one NaN; what is moved keeps its bits. */
+Test(same_bits, a_computed_nan_is_the_one_there_is)
+{
+    static const int computed[] = {
+        GR_KERNEL_SQUARE,  GR_KERNEL_SQRT,     GR_KERNEL_EXP,             GR_KERNEL_LOG,
+        GR_KERNEL_LOG1P,   GR_KERNEL_TANH,     GR_KERNEL_SIGMOID,         GR_KERNEL_SOFTPLUS,
+        GR_KERNEL_ADD,     GR_KERNEL_SUB,      GR_KERNEL_MUL,             GR_KERNEL_DIV,
+        GR_KERNEL_SIGN,    GR_KERNEL_POW,      GR_KERNEL_BCE_WITH_LOGITS, GR_KERNEL_BCE,
+    };
+    for (int r = 0; r < COUNT_OF(computed); r++)
+        for (int ktype = 0; ktype < GR_KTYPES; ktype++) {
+            double one[1] = {0};
+            put(ktype, one, 0, (double)NAN);
+            compare_specials(computed[r], ktype, draw_options(computed[r]));
+            const void *got = results[0][0].memory;
+            for (int64_t i = 0; i < SPECIALS * SPECIALS; i++) {
+                const char *at = (const char *)got + (GUARD + i) * size_of(ktype);
+                cr_expect(!isnan(get(ktype, at, 0)) || first_other_bits(ktype, at, one, 1) < 0,
+                          "%s f%d of special %d, %d", kernel_rows[computed[r]].name, 32 << ktype,
+                          (int)(i / SPECIALS), (int)(i % SPECIALS));
+            }
         }
 }
 
@@ -289,38 +371,68 @@ Test(same_bits, accumulate_rows)
                 compare_rows(ktype, rows, columns, rows % 2 ? MIXED : NEAR);
 }
 
-static void compare_bce_sum(int ktype, int64_t n, values kind, bool gradient)
+/* Number `choice` of bce_sum's operands, outputs and options; n elements. */
+static void compare_bce_sum(int kind, int ktype, int64_t n, values of, unsigned choice)
 {
-    const void *x = fill(&operands[0], ktype, n, (int)(draw_bits() % SHIFTS), kind);
-    const void *y = fill(&operands[1], ktype, n, (int)(draw_bits() % SHIFTS),
-                         kind == NEAR    ? UNIT
-                         : kind == MIXED ? MIXED
-                                         : LABELS);
+    const gr_bce_kernel_args args = options_of(choice % 3 ? 0 : (int)(draw_bits() % 24));
+    const values first = kind == GR_BCE_OF_PROBABILITIES && of != MIXED ? UNIT : of;
+    const void *in[ARRAYS];
+    void *out[ISAS][ARRAYS];
     double *lanes[ISAS];
-    void *dx[ISAS];
+    int returned[ISAS];
+    for (int k = 0; k < ARRAYS; k++)
+        in[k] = k < 2 || choice >> k & 1
+                    ? fill(&operands[k], ktype, n, (int)(draw_bits() % SHIFTS),
+                           k == 0        ? first
+                           : of == MIXED ? MIXED
+                           : k == 1      ? (choice % 2 ? UNIT : LABELS)
+                                         : NEAR)
+                    : NULL;
     for (int table = 0; table < table_count; table++) {
         lanes[table] = lanes_before(table, GR_LANES, true);
-        dx[table] = guard(&results[table][0], ktype, n, (int)(draw_bits() % SHIFTS));
-        tables[table]->bce_with_logits_sum[ktype](n, x, y, gradient ? dx[table] : NULL, 1.0 / 3,
-                                                  lanes[table]);
-        expect_same_lanes("bce_with_logits_sum", ktype, table, lanes[table], lanes[0], GR_LANES, n);
-        cr_expect_eq(first_difference(ktype, dx[table], dx[0], n), -1, "dx f%d, %s, %d elements",
-                     32 << ktype, tables[table]->isa, (int)n);
-        cr_expect(guards_hold(dx[table], ktype, n), "dx f%d, %s", 32 << ktype, tables[table]->isa);
+        for (int k = 0; k < ARRAYS; k++)
+            out[table][k] = k && choice >> (4 + k) & 1
+                                ? guard(&results[table][k], ktype, n, (int)(draw_bits() % SHIFTS))
+                                : NULL;
+        returned[table] =
+            tables[table]->bce_sum[kind][ktype](n, out[table], in, &args, lanes[table]);
+        cr_expect_eq(returned[table], returned[0], "bce_sum %d f%d, %s", kind, 32 << ktype,
+                     tables[table]->isa);
+        expect_same_lanes("bce_sum", ktype, table, lanes[table], lanes[0], GR_LANES, n);
+        cr_expect_eq(first_other_bits(GR_K64, lanes[table], lanes[0], GR_LANES), -1);
+        for (int k = 1; k < ARRAYS; k++) {
+            if (!out[table][k])
+                continue;
+            const int64_t i = first_other_bits(ktype, out[table][k], out[0][k], n);
+            cr_expect_eq(i, -1, "bce_sum %d f%d, %s, output %d: element %d of %d is %a, not %a",
+                         kind, 32 << ktype, tables[table]->isa, k, (int)i, (int)n,
+                         get(ktype, out[table][k], i < 0 ? 0 : i),
+                         get(ktype, out[0][k], i < 0 ? 0 : i));
+            cr_expect(guards_hold(out[table][k], ktype, n), "output %d f%d, %s", k, 32 << ktype,
+                      tables[table]->isa);
+        }
     }
 }
 
-Test(same_bits, bce_with_logits_sum)
+/* The first choices are of logits and targets alone. */
+static void compare_bce_sums(int kind)
 {
     for (int ktype = 0; ktype < GR_KTYPES; ktype++)
-        for (int gradient = 0; gradient < 2; gradient++) {
+        for (unsigned plain = 0; plain < 2; plain++) {
+            const unsigned most = plain ? ~0x1cu : ~0u;
             for (int64_t n = 0; n <= 100; n++)
-                compare_bce_sum(ktype, n, n % 2 ? NEAR : WIDE, gradient);
-            for (values kind = 0; kind < VALUES; kind++)
-                compare_bce_sum(ktype, LONGEST, kind, gradient);
-            compare_bce_sum(ktype, GR_CHUNK, NEAR, gradient);
+                for (int i = 0; i < 4; i++)
+                    compare_bce_sum(kind, ktype, n, n % 2 ? NEAR : WIDE,
+                                    (unsigned)draw_bits() & most);
+            for (values of = 0; of < VALUES; of++)
+                for (int i = 0; i < 8; i++)
+                    compare_bce_sum(kind, ktype, i % 2 ? GR_BLOCK : 1100 + i, of,
+                                    (unsigned)draw_bits() & most);
         }
 }
+
+Test(same_bits, bce_sum_of_probabilities) { compare_bce_sums(GR_BCE_OF_PROBABILITIES); }
+Test(same_bits, bce_sum_of_logits) { compare_bce_sums(GR_BCE_OF_LOGITS); }
 
 /* ---- Products and normals -------------------------------------------------------------------- */
 
@@ -331,7 +443,7 @@ static void compare_gemm(int ktype, int64_t m, int64_t n, int64_t k, values kind
     const void *b = fill(&operands[1], ktype, k * n, 1, kind);
     void *c[ISAS];
     for (int table = 0; table < table_count; table++) {
-        const int64_t size = (tables[table]->gemm_scratch[ktype] + 63) & ~(int64_t)63;
+        const int64_t size = (tables[table]->gemm_scratch[ktype](n, k) + 63) & ~(int64_t)63;
         void *scratch = aligned_alloc(64, (size_t)size);
         memset(scratch, 0xff, (size_t)size);
         c[table] = guard(&results[table][0], ktype, m * n, 2);

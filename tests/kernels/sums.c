@@ -1,5 +1,5 @@
-/* sums.c - tests of kernels/reduce.inc: the lanes as they are defined, and the loss of BCE with
- * logits against long double, at its limits too.
+/* sums.c - the lanes as they are defined, and the sum of BCE with logits against long double, at
+ * its limits too.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -129,6 +129,16 @@ Test(sums, accumulate_rows_is_accumulate_of_each_column)
 
 /* ---- BCE with logits: accuracy --------------------------------------------------------------- */
 
+/* Without weights, mask or options. */
+static void sum_bce(const gr_kernels *table, int ktype, int64_t n, const void *x, const void *y,
+                    void *dx, double *lanes)
+{
+    static const gr_bce_kernel_args none;
+    const void *in[5] = {x, y};
+    void *out[5] = {NULL, dx};
+    cr_assert_eq(table->bce_sum[GR_BCE_OF_LOGITS][ktype](n, out, in, &none, lanes), 0);
+}
+
 static long double softplus_of(long double x) { return (x > 0 ? x : 0) + log1pl(expl(-fabsl(x))); }
 
 static long double sigmoid_of(long double x)
@@ -153,8 +163,8 @@ static bce_check check_bce(const gr_kernels *table, int ktype, int64_t n, double
         put(ktype, x, i, draw(-range, range));
         put(ktype, y, i, hard ? (double)(draw_bits() & 1) : draw(0, 1));
     }
-    table->bce_with_logits_sum[ktype](n, x, y, dx, 1, lanes);
-    table->bce_with_logits_sum[ktype](n, x, y, NULL, 1, without);
+    sum_bce(table, ktype, n, x, y, dx, lanes);
+    sum_bce(table, ktype, n, x, y, NULL, without);
     cr_expect_arr_eq(without, lanes, sizeof lanes, "%s: dx changes the loss", table->isa);
     for (int64_t i = 0; i < n; i++) {
         const long double at = get(ktype, x, i), t = get(ktype, y, i);
@@ -189,6 +199,12 @@ Test(sums, bce_with_logits_is_accurate)
         }
 }
 
+/* What a sum may be off: in a short piece the floats' losses are rounded each. */
+static double bound_of_few(int ktype, int64_t n, double size, double otherwise)
+{
+    return ktype == GR_K32 && n % GR_CHUNK <= 4 * GR_LANES ? 0x1p-24 * size : otherwise;
+}
+
 /* The product of a lane is 2^64 then, the largest there is. */
 Test(sums, bce_with_logits_of_zeros_is_log_2_each)
 {
@@ -201,10 +217,11 @@ Test(sums, bce_with_logits_of_zeros_is_log_2_each)
         for (int64_t j = 0; j < n; j++)
             put(ktype, x, j, j % 2 ? 0.0 : -0.0), put(ktype, y, j, (double)(j % 3) / 2);
         double lanes[GR_LANES] = {0};
-        table->bce_with_logits_sum[ktype](n, x, y, NULL, 1, lanes);
+        sum_bce(table, ktype, n, x, y, NULL, lanes);
         const double sum = gr_fold_lanes(lanes), right = (double)n * log(2);
-        cr_expect_leq(fabs(sum - right), 4e-16 * right, "f%d, %s, %d: %.17g, not %.17g",
-                      32 << ktype, table->isa, (int)n, sum, right);
+        const double most = bound_of_few(ktype, n, right, 4e-16 * right);
+        cr_expect_leq(fabs(sum - right), most, "f%d, %s, %d: %.17g, not %.17g", 32 << ktype,
+                      table->isa, (int)n, sum, right);
     }
 }
 
@@ -219,16 +236,17 @@ Test(sums, bce_with_logits_keeps_to_its_lanes)
         double lanes[GR_LANES];
         for (int lane = 0; lane < GR_LANES; lane++)
             lanes[lane] = lane;
-        table->bce_with_logits_sum[ktype](n, x, y, NULL, 1, lanes);
+        sum_bce(table, ktype, n, x, y, NULL, lanes);
         for (int lane = 0; lane < GR_LANES; lane++) {
             const double right = lane + (lane == (n - 1) % GR_LANES ? 8 + log1p(exp(-8)) : 0);
-            cr_expect_leq(fabs(lanes[lane] - right), 1e-9, "f%d, %s, %d: lane %d is %g",
-                          32 << ktype, table->isa, (int)n, lane, lanes[lane]);
+            cr_expect_leq(fabs(lanes[lane] - right), bound_of_few(ktype, n, 9, 1e-9),
+                          "f%d, %s, %d: lane %d is %g", 32 << ktype, table->isa, (int)n, lane,
+                          lanes[lane]);
         }
     }
 }
 
-Test(sums, bce_with_logits_scales_its_gradient_and_not_its_loss)
+Test(sums, bce_with_logits_has_its_slope_before_the_reduction)
 {
     EACH_TABLE_AND_TYPE(table, ktype)
     {
@@ -237,11 +255,12 @@ Test(sums, bce_with_logits_scales_its_gradient_and_not_its_loss)
         double lanes[GR_LANES] = {0};
         for (int i = 0; i < 3; i++)
             put(ktype, x, i, 0), put(ktype, y, i, i / 2.0);
-        table->bce_with_logits_sum[ktype](3, x, y, dx, 0.25, lanes);
-        cr_expect_eq(get(ktype, dx, 0), 0.125, "%s", table->isa);
+        sum_bce(table, ktype, 3, x, y, dx, lanes);
+        cr_expect_eq(get(ktype, dx, 0), 0.5, "%s", table->isa);
         cr_expect_eq(get(ktype, dx, 1), 0, "%s", table->isa);
-        cr_expect_eq(get(ktype, dx, 2), -0.125, "%s", table->isa);
-        cr_expect_leq(fabs(lanes[1] - log(2)), 1e-15, "%s", table->isa);
+        cr_expect_eq(get(ktype, dx, 2), -0.5, "%s", table->isa);
+        cr_expect_leq(fabs(lanes[1] - log(2)), bound_of_few(ktype, 3, 1, 1e-15), "%s",
+                      table->isa);
     }
 }
 
@@ -282,7 +301,7 @@ static void check_limit(const gr_kernels *table, int ktype, const limit *of, int
     double lanes[GR_LANES] = {0};
     for (int64_t i = 0; i < n; i++)
         put(ktype, x, i, i == place ? of->x : -INFINITY), put(ktype, y, i, i == place ? of->y : 0);
-    table->bce_with_logits_sum[ktype](n, x, y, dx, 1, lanes);
+    sum_bce(table, ktype, n, x, y, dx, lanes);
     cr_expect(is(gr_fold_lanes(lanes), of->loss), "f%d, %s, x %g, y %g: loss %g, not %g",
               32 << ktype, table->isa, of->x, of->y, gr_fold_lanes(lanes), of->loss);
     for (int64_t i = 0; i < n; i++)

@@ -100,6 +100,16 @@ static inline double draw_edge(void)
     return bits >> 63 ? -edge : edge;
 }
 
+/* The first of n elements in which a and b have other bits, be they NaN or not; or -1. */
+static inline int64_t first_other_bits(int ktype, const void *a, const void *b, int64_t n)
+{
+    const int64_t size = size_of(ktype);
+    for (int64_t i = 0; i < n; i++)
+        if (memcmp((const char *)a + i * size, (const char *)b + i * size, (size_t)size) != 0)
+            return i;
+    return -1;
+}
+
 /* ---- Guarded arrays -------------------------------------------------------------------------- */
 
 enum { LONGEST = 4096 + 3, GUARD = 16, SHIFTS = 8, GUARD_BYTE = 0x5a };

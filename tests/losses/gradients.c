@@ -5,7 +5,8 @@
  * SPDX-License-Identifier: MIT
  */
 #include "helpers.h"
-#include "core/internal.h"
+#include "core/engine/engine.h"
+#include <gradus/gradus.h>
 
 TestSuite(gradients, .init = begin, .fini = end);
 

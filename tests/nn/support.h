@@ -5,6 +5,7 @@
 #ifndef GRADUS_TESTS_NN_SUPPORT_H
 #define GRADUS_TESTS_NN_SUPPORT_H
 
+#define GR_NO_PLACES /* tests/core/places.c has them */
 #include <criterion/criterion.h>
 #include <gradus/gradus.h>
 #include <math.h>

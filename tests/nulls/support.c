@@ -142,7 +142,7 @@ void ignore(gr_context *ctx, gr_status status, const char *message, void *data)
     (void)ctx, (void)status, (void)message, (void)data;
 }
 
-gr_status own_forward(const gr_call *call)
+gr_status own_run(const gr_call *call)
 {
     memcpy(gr_data_mutable(call->out), gr_data(call->in[0]),
            (size_t)(gr_numel(call->out) * gr_dtype_size(gr_dtype_of(call->out))));

@@ -15,7 +15,7 @@ static gr_tensor *on_grid(gr_context *of, const binary_row *row, gr_dtype dtype,
     for (int64_t i = 0; !gr_failed(x) && i < gr_numel(x); i++) {
         const double at = floor(draw(0, 10)) + (which ? 0.75 : 0.25);
         const double value = row->low + (row->high - row->low) * at / 10;
-        gr_convert(GR_F64, &value, dtype, x->data + i * gr_dtype_size(dtype), 1);
+        gr_convert(GR_F64, &value, dtype, gr_bytes(x) + i * gr_dtype_size(dtype), 1);
     }
     return x;
 }
@@ -49,8 +49,8 @@ static void expect_reference(const binary_row *row, gr_tensor *a, gr_tensor *b)
 {
     double *left = values_of(a), *right = values_of(b), *out = values_of(row->call(a, b));
     for (int64_t i = 0; i < gr_numel(a); i++) {
-        const double off = ulps(a->dtype, out[i], row->reference(left[i], right[i]));
-        cr_assert_leq(off, 0.501, "%s %s(%a, %a) is %a", gr_dtype_name(a->dtype), row->name,
+        const double off = ulps(gr_dtype_of(a), out[i], row->reference(left[i], right[i]));
+        cr_assert_leq(off, 0.501, "%s %s(%a, %a) is %a", gr_dtype_name(gr_dtype_of(a)), row->name,
                       left[i], right[i], out[i]);
     }
     free(left);

@@ -11,7 +11,7 @@ static void expect_reference(const compare_row *row, gr_tensor *a, gr_tensor *b)
     double *left = values_of(a), *right = values_of(b), *out = values_of(row->call(a, b));
     for (int64_t i = 0; i < gr_numel(a); i++)
         cr_assert_eq(out[i], row->reference(left[i], right[i]), "%s %s(%a, %a) is %g",
-                     gr_dtype_name(a->dtype), row->name, left[i], right[i], out[i]);
+                     gr_dtype_name(gr_dtype_of(a)), row->name, left[i], right[i], out[i]);
     free(left);
     free(right);
     free(out);

@@ -11,23 +11,23 @@ TestSuite(matmul, .init = begin, .fini = end);
 /* The chain, in f32 (also for halves) or f64, rounded to the dtype: [m,k] [k,n], any strides. */
 static gr_tensor *chains(gr_tensor *a, gr_tensor *b)
 {
-    const int64_t m = a->shape[0], k = a->shape[1], n = b->shape[1];
+    const int64_t m = gr_sizes(a)[0], k = gr_sizes(a)[1], n = gr_sizes(b)[1];
     double *left = values_of(a), *right = values_of(b);
-    gr_tensor *c = gr_zeros(a->ctx, a->dtype, gr_shape(m, n));
-    const int64_t size = gr_dtype_size(c->dtype);
+    gr_tensor *c = gr_zeros(gr_context_of(a), gr_dtype_of(a), gr_shape(m, n));
+    const int64_t size = gr_dtype_size(gr_dtype_of(c));
     for (int64_t i = 0; i < m * n; i++) {
         float narrow = 0;
         double wide = 0;
         for (int64_t at = 0; at < k; at++) {
             const double x = left[i / n * k + at], y = right[at * n + i % n];
-            if (a->dtype == GR_F64)
+            if (gr_dtype_of(a) == GR_F64)
                 wide = fma(x, y, wide);
             else
                 narrow = fmaf((float)x, (float)y, narrow);
         }
-        if (a->dtype != GR_F64)
+        if (gr_dtype_of(a) != GR_F64)
             wide = narrow;
-        gr_convert(GR_F64, &wide, c->dtype, c->data + i * size, 1);
+        gr_convert(GR_F64, &wide, gr_dtype_of(c), gr_bytes(c) + i * size, 1);
     }
     free(left);
     free(right);
@@ -41,7 +41,7 @@ static const int64_t sizes[][3] = {{1, 1, 1},     {2, 3, 4},    {1, 7, 1},    {5
 
 static void expect_chains(gr_tensor *a, gr_tensor *b, const char *how)
 {
-    cr_expect(same_bits(gr_matmul(a, b), chains(a, b)), "%s %s %s %s", gr_dtype_name(a->dtype),
+    cr_expect(same_bits(gr_matmul(a, b), chains(a, b)), "%s %s %s %s", gr_dtype_name(gr_dtype_of(a)),
               gr_shape_text(a).text, gr_shape_text(b).text, how);
 }
 

@@ -11,14 +11,14 @@ TestSuite(own_op, .init = begin, .fini = end);
 
 static int forwards, plain_rules, fused_rules;
 
-static gr_status swish_forward(const gr_call *call)
+static gr_status swish_run(const gr_call *call)
 {
     forwards++;
-    if (call->out->dtype != GR_F64 && call->out->dtype != GR_F32)
+    if (gr_dtype_of(call->out) != GR_F64 && gr_dtype_of(call->out) != GR_F32)
         return gr_raise(call->ctx, GR_ERROR_DTYPE, call->op->name, "%s is not taken",
-                        gr_dtype_name(call->out->dtype));
+                        gr_dtype_name(gr_dtype_of(call->out)));
     for (int64_t i = 0; i < gr_numel(call->out); i++) {
-        if (call->out->dtype == GR_F64) {
+        if (gr_dtype_of(call->out) == GR_F64) {
             const double x = ((const double *)gr_data(call->in[0]))[i];
             ((double *)gr_data_mutable(call->out))[i] = x / (1 + exp(-x));
         } else {
@@ -54,17 +54,17 @@ static void wrong_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 }
 
 static const gr_op swish = {
-    .name = "swish", .arity = 1, .forward = swish_forward, .vjp = swish_vjp};
+    .name = "swish", .arity = 1, .run = swish_run, .vjp = swish_vjp};
 static const gr_op fused = {.name = "swish",
                             .arity = 1,
-                            .forward = swish_forward,
+                            .run = swish_run,
                             .vjp = swish_vjp,
                             .fused_vjp = swish_fused_vjp};
 static const gr_op wrong = {
-    .name = "swish", .arity = 1, .forward = swish_forward, .vjp = wrong_vjp};
+    .name = "swish", .arity = 1, .run = swish_run, .vjp = wrong_vjp};
 static const gr_op wrong_fused = {.name = "swish",
                                   .arity = 1,
-                                  .forward = swish_forward,
+                                  .run = swish_run,
                                   .vjp = swish_vjp,
                                   .fused_vjp = wrong_vjp};
 
@@ -137,21 +137,22 @@ static gr_status refuses(const gr_call *call)
 
 Test(own_op, errors)
 {
-    static const gr_op silent = {.name = "silent", .arity = 1, .forward = refuses};
+    static const gr_op silent = {.name = "silent", .arity = 1, .run = refuses};
     gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2)), *half = gr_ones(ctx, GR_F16, gr_shape(2));
     cr_expect(gr_failed(apply(&swish, half)));
     expect_error(ctx, GR_ERROR_DTYPE, "swish: f16 is not taken");
     cr_expect(gr_failed(apply(&silent, x)));
     expect_error(ctx, GR_ERROR_DOMAIN, "silent: failed");
     cr_expect(gr_failed(gr_apply_with(&swish, 2, (gr_tensor *[]){x, x}, NULL)));
-    expect_error(ctx, GR_ERROR_ARGUMENT, "swish: 2 operands; it takes 1 to 1");
+    expect_error(ctx, GR_ERROR_ARGUMENT, "swish: 2 operands; it takes at most 1");
     cr_expect(gr_failed(apply(&swish, gr_zeros(ctx, GR_I32, gr_shape(2)))));
     expect_error(ctx, GR_ERROR_DTYPE, "swish: operand 0 is i32, not a float");
     cr_expect_eq(gr_error(gr_context_of(apply(&swish, NULL))), GR_ERROR_NULL);
     cr_expect_eq(gr_error(gr_context_of(gr_apply_with(&swish, 0, NULL, NULL))), GR_ERROR_NULL);
     forwards = 0;
-    cr_expect_eq(apply(&swish, &ctx->failed), &ctx->failed);
+    cr_expect_eq(apply(&swish, ctx->failed), ctx->failed);
     cr_expect_eq(forwards, 0, "not run on a failed operand");
+    expect_error(ctx, GR_ERROR_ARGUMENT, "swish: operand 0 is the result of a call that failed");
 }
 
 Test(own_op, raise)
@@ -174,9 +175,9 @@ typedef struct scale_args {
 } scale_args;
 
 /* scale(a, b) = by a b */
-static gr_status scale_forward(const gr_call *call)
+static gr_status scale_run(const gr_call *call)
 {
-    const double by = ((const scale_args *)call->args)->by;
+    const double by = ((const scale_args *)call->attributes)->by;
     const double *a = gr_data(call->in[0]), *b = gr_data(call->in[1]);
     for (int64_t i = 0; i < gr_numel(call->out); i++)
         ((double *)gr_data_mutable(call->out))[i] = by * a[i] * b[i];
@@ -186,7 +187,7 @@ static gr_status scale_forward(const gr_call *call)
 static int wanted_left, wanted_right;
 static void scale_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    gr_tensor *by = gr_mul(gr_scalar_like(g, ((const scale_args *)n->args)->by), g);
+    gr_tensor *by = gr_mul(gr_scalar_like(g, ((const scale_args *)n->attributes)->by), g);
     wanted_left += n->wanted[0];
     wanted_right += n->wanted[1];
     dx[0] = gr_mul(by, n->in[1]);
@@ -194,9 +195,9 @@ static void scale_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 }
 static const gr_op scale = {.name = "scale",
                             .arity = 2,
-                            .forward = scale_forward,
+                            .run = scale_run,
                             .vjp = scale_vjp,
-                            .args_size = sizeof(scale_args)};
+                            .attributes_size = sizeof(scale_args)};
 
 static gr_tensor *apply_scale(gr_tensors in, void *data)
 {
@@ -228,32 +229,50 @@ Test(own_op, broadcasts_and_keeps_its_options)
     expect_error(ctx, GR_ERROR_NULL, "scale: operand 1 is NULL");
 }
 
-/* ---- No gradient, saved tensors -------------------------------------------------------------- */
+/* ---- Hidden results, several results --------------------------------------------------------- */
 
-static gr_status double_forward(const gr_call *call)
+/* twice(x) = 2 x; its hidden result is x + 1, made only where the call is kept. */
+static gr_status twice_shape(const gr_call *call, gr_form *results)
 {
-    const double *x = gr_data(call->in[0]);
-    for (int64_t i = 0; i < gr_numel(call->out); i++)
-        ((double *)gr_data_mutable(call->out))[i] = 2 * x[i];
-    if (call->saved)
-        call->saved[0] = call->in[0];
-    forwards += call->saved != NULL;
+    results[0] = (gr_form){.dtype = GR_F64, .shape = gr_shape_of(call->in[0])};
+    results[1] = results[0];
     return GR_OK;
 }
 
-static void saved_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+static gr_status twice_run(const gr_call *call)
 {
-    cr_expect_eq(n->saved[0], n->in[0]);
-    cr_expect_null(n->saved[1]);
+    const double *x = gr_data(call->in[0]);
+    double *out = gr_data_mutable(call->out);
+    double *ahead = call->outs[1] ? gr_data_mutable(call->outs[1]) : NULL;
+    for (int64_t i = 0; i < gr_numel(call->out); i++) {
+        out[i] = 2 * x[i];
+        if (ahead)
+            ahead[i] = x[i] + 1;
+    }
+    forwards += ahead != NULL;
+    return GR_OK;
+}
+
+static void twice_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    cr_expect_eq(gr_get(n->outs[1], gr_index(0)), gr_get(n->in[0], gr_index(0)) + 1);
     dx[0] = gr_mul(gr_scalar_like(g, 2), g);
 }
 
-Test(own_op, saved_where_recorded)
+Test(own_op, hidden_results_where_kept)
 {
-    static const gr_op twice = {
-        .name = "twice", .arity = 1, .forward = double_forward, .vjp = saved_vjp};
-    static const gr_op flat = {
-        .name = "flat", .arity = 1, .forward = double_forward, .flags = GR_OP_NO_GRAD};
+    static const gr_op twice = {.name = "twice",
+                                .arity = 1,
+                                .hidden = 1,
+                                .shape = twice_shape,
+                                .run = twice_run,
+                                .vjp = twice_vjp};
+    static const gr_op flat = {.name = "flat",
+                               .arity = 1,
+                               .hidden = 1,
+                               .shape = twice_shape,
+                               .run = twice_run,
+                               .flags = GR_OP_NO_GRAD};
     gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(2)), *v = gr_variable(x);
     forwards = 0;
     apply(&twice, x);
@@ -261,6 +280,76 @@ Test(own_op, saved_where_recorded)
     cr_expect_eq(forwards, 0);
     EXPECT_VALUES(gr_grad(sum_of(apply(&twice, v)), v), 2, 2);
     cr_expect_eq(forwards, 1);
+}
+
+/* powers(x, y, ...) = (sum of squares, sum of cubes), of any number of operands of one shape. */
+static gr_status powers_shape(const gr_call *call, gr_form *results)
+{
+    results[0] = (gr_form){.dtype = GR_F64, .shape = gr_shape_of(call->in[0])};
+    results[1] = results[0];
+    return GR_OK;
+}
+
+static gr_status powers_run(const gr_call *call)
+{
+    double *squares = gr_data_mutable(call->outs[0]), *cubes = gr_data_mutable(call->outs[1]);
+    for (int64_t i = 0; i < gr_numel(call->out); i++) {
+        squares[i] = cubes[i] = 0;
+        for (int k = 0; k < call->count; k++) {
+            const double x = ((const double *)gr_data(call->in[k]))[i];
+            squares[i] += x * x;
+            cubes[i] += x * x * x;
+        }
+    }
+    return GR_OK;
+}
+
+static void powers_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    for (int k = 0; k < n->count; k++) {
+        gr_tensor *x = n->in[k];
+        gr_tensor *of_squares = gr_mul(gr_mul(gr_scalar_like(g, 2), x), g);
+        gr_tensor *of_cubes = gr_mul(gr_mul(gr_scalar_like(g, 3), gr_square(x)), n->gs[1]);
+        if (n->wanted[k])
+            dx[k] = gr_add(of_squares, of_cubes);
+    }
+}
+
+static const gr_op powers = {.name = "powers",
+                             .arity = GR_ANY_COUNT,
+                             .results = 2,
+                             .shape = powers_shape,
+                             .run = powers_run,
+                             .vjp = powers_vjp};
+
+static gr_tensor *powers_mixed(gr_tensors in, void *data)
+{
+    (void)data;
+    gr_tensor *results[2];
+    if (gr_apply_results(NULL, &powers, (int)in.count, in.at, NULL, results) != GR_OK)
+        return results[0];
+    return gr_sum(gr_mul(results[0], gr_exp(results[1])));
+}
+
+Test(own_op, several_results_of_many_operands)
+{
+    gr_tensor *in[9];
+    for (int k = 0; k < 9; k++)
+        in[k] = sample(ctx, GR_F64, gr_shape(2), -0.5, 0.5);
+    gr_gradcheck_report report;
+    cr_expect_eq(gr_gradcheck(powers_mixed, NULL, ((gr_tensors){9, in}), .order = 2,
+                              .report = &report),
+                 GR_OK);
+    cr_expect_eq(report.bad, 0);
+}
+
+/* Only the second result is used: the first one's gradient is zeros. */
+Test(own_op, a_result_that_nobody_uses)
+{
+    gr_tensor *v = gr_variable(gr_full(ctx, GR_F64, gr_shape(2), 2)), *results[2];
+    cr_assert_eq(gr_apply_results(NULL, &powers, 1, &v, NULL, results), GR_OK);
+    EXPECT_VALUES(gr_grad(sum_of(results[1]), v), 12, 12);
+    EXPECT_VALUES(gr_grad(sum_of(results[0]), v), 4, 4);
 }
 
 static uint64_t run_swish(gr_context *of, const void *data)

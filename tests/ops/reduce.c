@@ -43,7 +43,7 @@ static double defined_sum(const double *x, int64_t count)
 static gr_tensor *defined_sum_of(gr_tensor *x)
 {
     double *values = values_of(x);
-    gr_tensor *sum = gr_full(ctx, x->dtype, gr_shape(), defined_sum(values, gr_numel(x)));
+    gr_tensor *sum = gr_full(ctx, gr_dtype_of(x), gr_shape(), defined_sum(values, gr_numel(x)));
     free(values);
     return sum;
 }
@@ -94,20 +94,20 @@ static void expect_axes(gr_tensor *x, gr_dims axes, unsigned reduced)
     double *in = values_of(x), want[64] = {0};
     int64_t count = 1;
     gr_dims kept = {0}, dropped = {0};
-    for (int i = 0; i < x->ndim; i++) {
+    for (int i = 0; i < gr_ndim(x); i++) {
         const bool gone = reduced >> i & 1;
-        kept.at[kept.count++] = gone ? 1 : x->shape[i];
+        kept.at[kept.count++] = gone ? 1 : gr_sizes(x)[i];
         if (!gone)
-            dropped.at[dropped.count++] = x->shape[i];
-        count *= gone ? x->shape[i] : 1;
+            dropped.at[dropped.count++] = gr_sizes(x)[i];
+        count *= gone ? gr_sizes(x)[i] : 1;
     }
     for (int64_t i = 0; i < gr_numel(x); i++) {
         int64_t rest = i, at = 0, scale = 1;
-        for (int axis = x->ndim - 1; axis >= 0; axis--) {
-            const int64_t index = rest % x->shape[axis];
-            rest /= x->shape[axis];
+        for (int axis = gr_ndim(x) - 1; axis >= 0; axis--) {
+            const int64_t index = rest % gr_sizes(x)[axis];
+            rest /= gr_sizes(x)[axis];
             at += reduced >> axis & 1 ? 0 : index * scale;
-            scale *= reduced >> axis & 1 ? 1 : x->shape[axis];
+            scale *= reduced >> axis & 1 ? 1 : gr_sizes(x)[axis];
         }
         want[at] += in[i];
     }

@@ -80,10 +80,10 @@ Test(shape, permute_and_transpose)
     cr_expect(same_bits(gr_permute(x, gr_axes(-1, 0, -2)), y));
     expect_shape(gr_transpose(x), gr_shape(2, 4, 3));
     cr_expect(same_bits(gr_transpose(gr_transpose(x)), x));
-    cr_expect_eq(gr_transpose(gr_slice(gr_reshape(x, gr_shape(24)), 0, 0, 3, 1))->ndim, 1);
+    cr_expect_eq(gr_ndim(gr_transpose(gr_slice(gr_reshape(x, gr_shape(24)), 0, 0, 3, 1))), 1);
     gr_tensor *line = gr_ones(ctx, GR_F32, gr_shape(3)), *point = gr_ones(ctx, GR_F32, gr_shape());
     cr_expect_eq(gr_transpose(line), line);
-    cr_expect_eq(gr_permute(point, gr_axes())->ndim, 0);
+    cr_expect_eq(gr_ndim(gr_permute(point, gr_axes())), 0);
     expect_fine(ctx);
 
     const gr_dims wrong[] = {gr_axes(0, 1), gr_axes(0, 1, 1), gr_axes(0, 1, 3), gr_axes(0, 1, -4),
@@ -342,7 +342,7 @@ static gr_tensor *specimens(gr_dtype from)
             bits = (uint64_t)((int64_t)bits >> draw_bits() % 64);
         if (from == GR_BOOL)
             bits &= 1;
-        memcpy(x->data + i * size, &bits, (size_t)size);
+        memcpy(gr_bytes(x) + i * size, &bits, (size_t)size);
     }
     if (!gr_dtype_is_float(from))
         return x;
@@ -402,7 +402,7 @@ static gr_tensor *specimens(gr_dtype from)
                                      NAN,
                                      -0.0};
     for (int i = 0; i < COUNT_OF(special); i++)
-        gr_convert(GR_F64, &special[i], from, x->data + i * size, 1);
+        gr_convert(GR_F64, &special[i], from, gr_bytes(x) + i * size, 1);
     return x;
 }
 
@@ -411,15 +411,15 @@ static void expect_cast(gr_tensor *x, gr_dtype to)
     gr_tensor *y = gr_cast(x, to), *z = gr_cast(gr_slice(x, 0, 0, gr_numel(x), 7), to);
     cr_expect_eq(gr_dtype_of(y), to);
     for (int64_t i = 0; i < gr_numel(x); i++) {
-        const long double in = element(x->dtype, x->data + i * gr_dtype_size(x->dtype));
+        const long double in = element(gr_dtype_of(x), gr_bytes(x) + i * gr_dtype_size(gr_dtype_of(x)));
         const long double want = converted(in, to),
-                          got = element(to, y->data + i * gr_dtype_size(to));
+                          got = element(to, gr_bytes(y) + i * gr_dtype_size(to));
         cr_assert((got == want && signbit(got) == signbit(want)) || (isnan(got) && isnan(want)),
-                  "%s %La to %s is %La, not %La", gr_dtype_name(x->dtype), in, gr_dtype_name(to),
+                  "%s %La to %s is %La, not %La", gr_dtype_name(gr_dtype_of(x)), in, gr_dtype_name(to),
                   got, want);
     }
     cr_expect(same_bits(z, gr_slice(y, 0, 0, gr_numel(y), 7)), "%s to %s, strided",
-              gr_dtype_name(x->dtype), gr_dtype_name(to));
+              gr_dtype_name(gr_dtype_of(x)), gr_dtype_name(to));
 }
 
 Test(cast, all_pairs, .init = begin, .fini = end)
@@ -488,7 +488,8 @@ Test(shape, dead_and_missing_operands)
         expect_error(ctx, GR_ERROR_SCOPE, message);
         cr_expect_eq(gr_error(gr_context_of(views[i].call(NULL))), GR_ERROR_NULL, "%s",
                      views[i].name);
-        cr_expect_eq(views[i].call(&ctx->failed), &ctx->failed);
+        cr_expect_eq(views[i].call(ctx->failed), ctx->failed);
+        gr_error_clear(ctx);
     }
 }
 

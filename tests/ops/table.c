@@ -30,12 +30,12 @@ static const struct no_op {
      "permutation"},
     {"looks at a tensor, or moves its bytes",
      "context_of failed dtype_of shape_of strides_of ndim size numel is_contiguous data "
-     "data_mutable item get read write"},
-    {"the same elements for another place on the tape: tests/core",
-     "keep parameter variable detach"},
+     "data_mutable item get read write write_here"},
+    {"the same elements with another place in the program: tests/core",
+     "keep parameter parameter_free variable detach"},
     {"differentiates", "no_grad_begin no_grad_end requires_grad backward backward_here gradient "
-                       "zero_grad grad grad_with hessian gradcheck_with gradcheck_print"},
-    {"applies a row that the caller has", "apply_with"},
+                       "zero_grad grad grad_with grad_here hessian gradcheck_with gradcheck_print"},
+    {"applies a row that the caller has", "apply_with apply_results"},
     {"nn: made of ops", "kaiming xavier linear_new linear_forward mlp_new mlp_forward "
                         "mlp_parameters mlp_parameter_name"},
     {"nn: optimisers", "sgd_with adam_with adamw_with step learning_rate set_learning_rate "
@@ -146,7 +146,7 @@ SAMPLES
 static const struct sample_row {
     const char *name;
     int operands;
-    row_kind kind;
+    slope_kind slope;
     gr_function *call;
 } sample_rows[] = {
 #define SAMPLE(name, operands, kind, expression) {#name, operands, kind, name##_sample},
@@ -243,8 +243,121 @@ Test(table, samples_run)
 Test(table, samples_have_right_gradients)
 {
     EACH_ROW(row, sample_rows)
-    if (row->kind == SMOOTH)
+    if (row->slope == SMOOTH)
         check_gradient(row);
+}
+
+/* ---- Whatever computes is an entry that can be run again -------------------------------------- */
+
+/* The bits of an entry's results. */
+static uint64_t results_hash(const gr_entry *entry)
+{
+    uint64_t hash = 0;
+    for (int k = 0; k < entry->outs; k++)
+        hash = hash * 31 + (entry->out[k] ? hash_of(entry->out[k]) : 7);
+    return hash;
+}
+
+/* Spoils the results of an entry that computes them in buffers of its own. */
+static bool spoil(const gr_entry *entry)
+{
+    const gr_op *op = entry->node.op;
+    if (!op->run || op->flags & GR_OP_IN_PLACE)
+        return false;
+    for (int k = 0; k < entry->outs; k++)
+        if (entry->out[k])
+            memset(gr_bytes(entry->out[k]), 0x5a,
+                   (size_t)(gr_numel(entry->out[k]) * gr_dtype_size(gr_dtype_of(entry->out[k]))));
+    return true;
+}
+
+/* Runs every entry of the scope again, youngest first, so that each finds its operands as they
+   were. */
+static int run_entries_again(const char *name)
+{
+    int count = 0;
+    for (gr_entry *entry = ctx->program.last; entry; entry = entry->previous) {
+        const uint64_t before = results_hash(entry);
+        if (!spoil(entry))
+            continue;
+        cr_expect_eq(gr_rerun(entry), GR_OK, "%s: %s", name, entry->node.op->name);
+        cr_expect_eq(results_hash(entry), before, "%s: %s", name, entry->node.op->name);
+        count++;
+    }
+    return count;
+}
+
+/* Value and gradient of a call, all of whose entries are kept. */
+static void expect_again(const char *name, gr_tensor *(*call)(gr_tensors, void *), int operands,
+                         void *data)
+{
+    cr_assert_eq(gr_scope_begin(ctx), GR_OK);
+    gr_tensor *in[3];
+    for (int i = 0; i < 3; i++)
+        in[i] = gr_variable(sample(ctx, GR_F32, gr_shape(3, 4), 0.2, 0.9));
+    ctx->program.keep_all = true;
+    gr_tensor *y = sum_of(call((gr_tensors){operands, in}, data));
+    for (int i = 0; i < operands; i++)
+        gr_grad(y, in[i]);
+    ctx->program.keep_all = false;
+    expect_fine(ctx);
+    cr_expect_gt(run_entries_again(name), 2, "%s", name);
+    cr_assert_eq(gr_scope_end(ctx), GR_OK);
+}
+
+static gr_tensor *call_unary(gr_tensors in, void *row)
+{
+    return ((const unary_row *)row)->call(in.at[0]);
+}
+
+static gr_tensor *call_binary(gr_tensors in, void *row)
+{
+    return ((const binary_row *)row)->call(in.at[0], in.at[1]);
+}
+
+static gr_tensor *call_compare(gr_tensors in, void *row)
+{
+    gr_tensor *chosen = ((const compare_row *)row)->call(in.at[0], in.at[1]);
+    return gr_where(chosen, in.at[0], in.at[1]);
+}
+
+Test(table, entries_run_again)
+{
+    EACH_ROW(row, unary_rows)
+    expect_again(row->name, call_unary, 1, (void *)(uintptr_t)row);
+    EACH_ROW(row, binary_rows)
+    expect_again(row->name, call_binary, 2, (void *)(uintptr_t)row);
+    EACH_ROW(row, compare_rows)
+    expect_again(row->name, call_compare, 2, (void *)(uintptr_t)row);
+    EACH_ROW(row, sample_rows)
+    expect_again(row->name, row->call, row->operands, NULL);
+}
+
+/* A formula says what is computed, and a row without one is not elementwise. */
+Test(table, elementwise_entries_have_a_formula)
+{
+    cr_assert_eq(gr_scope_begin(ctx), GR_OK);
+    ctx->program.keep_all = true;
+    gr_tensor *in[3];
+    for (int i = 0; i < 3; i++)
+        in[i] = sample(ctx, GR_F32, gr_shape(3, 4), 0.2, 0.9);
+    EACH_ROW(row, unary_rows)
+    row->call(in[0]);
+    EACH_ROW(row, binary_rows)
+    row->call(in[0], in[1]);
+    EACH_ROW(row, sample_rows)
+    row->call((gr_tensors){row->operands, in}, NULL);
+    int count = 0;
+    for (gr_entry *entry = ctx->program.last; entry; entry = entry->previous) {
+        const gr_op *op = entry->node.op;
+        const bool cast = strcmp(op->name, "cast") == 0; /* the dtype says what it computes */
+        if (op->kind == GR_ELEMENTWISE && !cast)
+            cr_expect(op->formula && *op->formula, "%s", op->name);
+        count += op->kind == GR_ELEMENTWISE;
+    }
+    cr_expect_gt(count, 40);
+    ctx->program.keep_all = false;
+    cr_assert_eq(gr_scope_end(ctx), GR_OK);
 }
 
 Test(table, rows_say_what_can_be_checked)

@@ -26,7 +26,7 @@ static gr_tensor *inside(gr_context *of, const unary_row *row, gr_dtype dtype, g
 {
     gr_tensor *x = sample(of, dtype, shape, row->low, row->high);
     double *values = gr_failed(x) ? NULL : values_of(x);
-    for (int64_t i = 0; values && row->kind != SMOOTH && i < gr_numel(x); i++)
+    for (int64_t i = 0; values && row->slope != SMOOTH && i < gr_numel(x); i++)
         values[i] += values[i] < 0 ? -0.25 : 0.25;
     if (values)
         (void)!gr_write(x, GR_F64, gr_numel(x), values);
@@ -40,11 +40,11 @@ static void expect_reference(const unary_row *row, gr_tensor *x)
 {
     double *in = values_of(x), *out = values_of(row->call(x)), worst = 0, at = 0;
     for (int64_t i = 0; i < gr_numel(x); i++) {
-        const double off = ulps(x->dtype, out[i], row->reference(in[i]));
+        const double off = ulps(gr_dtype_of(x), out[i], row->reference(in[i]));
         at = off > worst ? in[i] : at;
         worst = off > worst ? off : worst;
     }
-    cr_expect_leq(worst, allowed(row->name), "%s %s(%a) is off by %g ulp", gr_dtype_name(x->dtype),
+    cr_expect_leq(worst, allowed(row->name), "%s %s(%a) is off by %g ulp", gr_dtype_name(gr_dtype_of(x)),
                   row->name, at, worst);
     free(in);
     free(out);
@@ -101,7 +101,7 @@ Test(unary, empty_and_0d)
     {
         expect_shape(row->call(gr_zeros(ctx, GR_F32, gr_shape(0))), gr_shape(0));
         expect_shape(row->call(gr_zeros(ctx, GR_F64, gr_shape(2, 0, 3))), gr_shape(2, 0, 3));
-        const double x = row->kind == FLAT ? 3 : row->low + 0.75 * (row->high - row->low);
+        const double x = row->slope == FLAT ? 3 : row->low + 0.75 * (row->high - row->low);
         gr_tensor *y = row->call(gr_full(ctx, GR_F64, gr_shape(), x));
         expect_shape(y, gr_shape());
         cr_expect_leq(ulps(GR_F64, gr_item(y), row->reference(x)), allowed(row->name), "%s",
@@ -149,7 +149,7 @@ Test(unary, strided_gradients)
 {
     EACH_ROW(row, unary_rows)
     {
-        if (row->kind == FLAT)
+        if (row->slope == FLAT)
             continue;
         gr_tensor *x = gr_variable(inside(ctx, row, GR_F64, gr_shape(7, 11)));
         gr_tensor *plain = gradient_of(row->call(x), x);
@@ -170,7 +170,7 @@ Test(unary, gradients)
 {
     EACH_ROW(row, unary_rows)
     {
-        if (row->kind == FLAT)
+        if (row->slope == FLAT)
             continue;
         gr_gradcheck_report report;
         gr_tensor *x = inside(ctx, row, GR_F64, gr_shape(3, 5));
@@ -204,7 +204,7 @@ Test(unary, wrong_gradients_are_caught)
     static const double factors[] = {1.0001, -1, 0};
     EACH_ROW(row, unary_rows)
     {
-        for (int i = 0; row->kind != FLAT && i < COUNT_OF(factors); i++) {
+        for (int i = 0; row->slope != FLAT && i < COUNT_OF(factors); i++) {
             planted p = {row, factors[i]};
             gr_gradcheck_report report;
             gr_tensor *x = inside(ctx, row, GR_F64, gr_shape(4));
@@ -221,8 +221,8 @@ Test(unary, flat_rows_pass_no_gradient)
     EACH_ROW(row, unary_rows)
     {
         gr_tensor *x = gr_variable(inside(ctx, row, GR_F64, gr_shape(9))), *y = row->call(x);
-        cr_expect_eq(gr_requires_grad(y), row->kind != FLAT, "%s", row->name);
-        if (row->kind != FLAT)
+        cr_expect_eq(gr_requires_grad(y), row->slope != FLAT, "%s", row->name);
+        if (row->slope != FLAT)
             continue;
         gr_tensor *g = gr_grad(sum_of(gr_add(gr_mul(gr_scalar(ctx, 3), x), y)), x);
         cr_expect(same_bits(g, gr_full(ctx, GR_F64, gr_shape(9), 3)), "%s", row->name);
@@ -235,7 +235,7 @@ Test(unary, narrow_gradients)
 {
     EACH_ROW(row, unary_rows)
     {
-        if (row->kind == FLAT)
+        if (row->slope == FLAT)
             continue;
         gr_tensor *x = gr_variable(inside(ctx, row, GR_F32, gr_shape(4001)));
         gr_tensor *wide = gr_variable(gr_cast(gr_detach(x), GR_F64));
@@ -281,7 +281,7 @@ static uint64_t value_and_gradient(gr_context *of, const known_bits *bits, int i
     const void *data = i % 2 ? (const void *)bits->wide : bits->narrow;
     const gr_dims shape = gr_shape(i < 2 ? COUNT : FEWER);
     gr_tensor *x = gr_variable(gr_from_data(of, dtype, shape, data)), *y = row->call(x);
-    return row->kind == FLAT ? hash_of(y) : hash_of(y) * 31 + hash_of(gr_grad(sum_of(y), x));
+    return row->slope == FLAT ? hash_of(y) : hash_of(y) * 31 + hash_of(gr_grad(sum_of(y), x));
 }
 
 static void compare_bits(gr_context *other, const char *label, void *data)
@@ -304,6 +304,37 @@ Test(unary, same_bits)
     fill(&bits);
     on_each_context(compare_bits, &bits);
     cr_expect(bits.known);
+}
+
+/* ---- Rules in one pass ----------------------------------------------------------------------- */
+
+/* The gradient of a sweep that is recorded, which runs the rule of public ops, and of one that is
+   not: the same bits. */
+static void compare_rules(const unary_row *row, gr_tensor *x, gr_tensor *seed)
+{
+    gr_tensor *v = gr_variable(x), *y = row->call(v), *gradients[2];
+    for (int record = 0; record < 2; record++)
+        cr_assert_eq(gr_grad_with(y, gr_list(v), &gradients[record],
+                                  &(gr_grad_args){.seed = seed, .record = record}),
+                     GR_OK);
+    cr_expect(same_bits(gradients[0], gradients[1]), "%s %s", row->name,
+              gr_dtype_name(gr_dtype_of(x)));
+}
+
+Test(unary, fused_rules_have_the_bits_of_the_composed_ones)
+{
+    EACH_ROW(row, unary_rows)
+    for (int dtype = GR_F32; dtype <= GR_F64 && row->slope != FLAT; dtype++) {
+        gr_tensor *x = edges(ctx, dtype), *any = any_bits(ctx, dtype, 5000);
+        compare_rules(row, x, NULL);
+        for (int shift = 1; shift < 8; shift++) {
+            const int64_t n = gr_numel(x);
+            gr_tensor *turned = gr_slice(x, 0, shift, n, 1), *seed = gr_slice(x, 0, 0, n - shift, 1);
+            compare_rules(row, turned, seed);
+        }
+        compare_rules(row, any, any_bits(ctx, dtype, 5000));
+        compare_rules(row, gr_transpose(gr_reshape(any, gr_shape(50, 100))), NULL);
+    }
 }
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
@@ -342,7 +373,7 @@ Test(unary, errors)
         cr_expect_eq(strncmp(gr_error_message(ctx), row->name, strlen(row->name)), 0);
         cr_expect_eq(gr_error(ctx), GR_ERROR_MEMORY);
 
-        cr_expect_eq(row->call(row->call(row->call(&ctx->failed))), &ctx->failed);
+        cr_expect_eq(row->call(row->call(row->call(ctx->failed))), ctx->failed);
         gr_error_clear(ctx);
     }
 }
@@ -354,7 +385,7 @@ static uint64_t one_op(gr_context *of, const void *data)
     (void)!gr_scope_begin(of);
     gr_tensor *x = gr_variable(inside(of, row, GR_F64, gr_shape(6, 7))), *y = row->call(x);
     uint64_t hash = hash_of(y);
-    if (row->kind != FLAT)
+    if (row->slope != FLAT)
         hash = hash * 31 + hash_of(gr_grad(sum_of(gr_grad(sum_of(gr_square(y)), x)), x));
     return (void)!gr_scope_end(of), hash;
 }

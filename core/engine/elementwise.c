@@ -1,4 +1,4 @@
-/* map.c - the driver: runs a kernel over broadcast operands, block by block, and sums if asked to.
+/* elementwise.c - runs a kernel over broadcast operands, block by block, and sums if asked to.
  *
  * The blocks (GR_BLOCK elements) and the chunks in them (GR_CHUNK) are cut by index alone. A thread
  * computes whole blocks; the sum of a block lands in its own place and the places are folded in a
@@ -9,7 +9,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "core/internal.h"
+#include "core/engine/engine.h"
 #include <string.h>
 
 enum { MOST_SHARES = 256 };
@@ -20,32 +20,32 @@ typedef struct plan {
     gr_dtype dtype; /* that the kernel computes in */
     int64_t size;   /* of its elements */
     int64_t count;  /* of elements in all */
-    gr_reader readers[GR_MAX_ARITY];
-    bool direct[GR_MAX_ARITY];     /* an operand that needs no gathering */
-    bool direct_out[GR_MAX_ARITY]; /* a result that needs no conversion */
+    gr_reader readers[GR_MAP_ARRAYS];
+    bool direct[GR_MAP_ARRAYS];     /* an operand that needs no gathering */
+    bool direct_out[GR_MAP_ARRAYS]; /* a result that needs no conversion */
     bool all_direct;               /* then a block is one chunk */
 } plan;
 
 typedef struct scratch {
-    _Alignas(64) char in[GR_MAX_ARITY][GR_CHUNK * sizeof(double)];
-    _Alignas(64) char out[GR_MAX_ARITY][GR_CHUNK * sizeof(double)];
+    _Alignas(64) char in[GR_MAP_ARRAYS][GR_CHUNK * sizeof(double)];
+    _Alignas(64) char out[GR_MAP_ARRAYS][GR_CHUNK * sizeof(double)];
 } scratch;
 
 static void plan_begin(plan *p, const gr_map *map)
 {
-    *p = (plan){.map = map, .dtype = gr_ktype_dtype(map->ktype), .all_direct = !map->sum};
+    *p = (plan){.map = map, .dtype = gr_ktype_dtype(map->ktype), .all_direct = true};
     p->size = gr_dtype_size(p->dtype);
     p->count = gr_dims_count(&map->shape);
     for (int i = 0; i < map->inputs; i++) {
         if (!map->in[i])
             continue;
         gr_reader_begin(&p->readers[i], map->in[i], &map->shape);
-        p->direct[i] = map->in[i]->dtype == p->dtype && p->readers[i].contiguous &&
+        p->direct[i] = gr_type(map->in[i]) == p->dtype && p->readers[i].contiguous &&
                        (p->count == 1 || !p->readers[i].constant);
         p->all_direct = p->all_direct && p->direct[i];
     }
     for (int i = 0; i < map->outputs; i++) {
-        p->direct_out[i] = map->out[i] && map->out[i]->dtype == p->dtype;
+        p->direct_out[i] = map->out[i] && gr_type(map->out[i]) == p->dtype;
         p->all_direct = p->all_direct && (!map->out[i] || p->direct_out[i]);
     }
 }
@@ -63,33 +63,27 @@ static void scratch_begin(const plan *p, scratch *s)
 static int run_chunk(const plan *p, scratch *s, int64_t start, int64_t count, double *lanes)
 {
     const gr_map *map = p->map;
-    const void *in[GR_MAX_ARITY] = {0};
-    void *out[GR_MAX_ARITY] = {0};
+    const void *in[GR_MAP_ARRAYS] = {0};
+    void *out[GR_MAP_ARRAYS] = {0};
     for (int i = 0; i < map->inputs; i++) {
         if (!map->in[i])
             continue;
-        in[i] = p->direct[i] ? map->in[i]->data + start * p->size : s->in[i];
+        in[i] = p->direct[i] ? gr_bytes(map->in[i]) + start * p->size : s->in[i];
         if (!p->direct[i] && !p->readers[i].constant)
             gr_reader_read(&p->readers[i], start, count, p->dtype, s->in[i]);
     }
     for (int i = 0; i < map->outputs; i++) {
         if (p->direct_out[i])
-            out[i] = map->out[i]->data + start * p->size;
-        else if (map->out[i] || (i == 0 && map->sum))
+            out[i] = gr_bytes(map->out[i]) + start * p->size;
+        else if (map->out[i])
             out[i] = s->out[i];
     }
-    int bits;
-    if (map->lane_kernel) {
-        bits = map->lane_kernel(map, count, out, in, lanes);
-    } else {
-        bits = map->kernel(count, out, in, map->args);
-        if (map->sum)
-            map->ctx->kernels->accumulate[map->ktype](count, out[0], lanes);
-    }
+    const int bits = map->sum_kernel ? map->sum_kernel(count, out, in, map->args, lanes)
+                                     : map->kernel(count, out, in, map->args);
     for (int i = 0; i < map->outputs; i++)
         if (map->out[i] && !p->direct_out[i])
-            gr_convert(p->dtype, s->out[i], map->out[i]->dtype,
-                       map->out[i]->data + start * gr_dtype_size(map->out[i]->dtype), count);
+            gr_convert(p->dtype, s->out[i], gr_type(map->out[i]),
+                       gr_bytes(map->out[i]) + start * gr_dtype_size(gr_type(map->out[i])), count);
     return bits;
 }
 
@@ -141,50 +135,78 @@ static int run_blocks(const plan *p, int64_t blocks, double *sums)
     return bits;
 }
 
-/* Contiguous operands of the kernel's own dtype in one block: nothing to plan. */
-static bool run_small(const gr_map *map, int *bits)
+int64_t gr_map_scratch(int64_t elements)
 {
-    const int64_t count = gr_dims_count(&map->shape);
-    const gr_dtype dtype = gr_ktype_dtype(map->ktype);
-    const void *in[GR_MAX_ARITY] = {0};
-    void *out[GR_MAX_ARITY] = {0};
-    if (count > GR_BLOCK || map->sum)
-        return false;
-    for (int i = 0; i < map->inputs; i++) {
-        const gr_tensor *x = map->in[i];
-        if (x && (x->dtype != dtype || gr_numel(x) != count || !gr_is_contiguous(x)))
-            return false;
-        in[i] = x ? x->data : NULL;
-    }
-    for (int i = 0; i < map->outputs; i++) {
-        if (map->out[i] && map->out[i]->dtype != dtype)
-            return false;
-        out[i] = map->out[i] ? map->out[i]->data : NULL;
-    }
-    *bits = count ? map->kernel(count, out, in, map->args) : 0;
-    return true;
+    return (elements + GR_BLOCK - 1) / GR_BLOCK * (int64_t)sizeof(double);
 }
 
 int gr_map_run(const gr_map *map)
 {
-    enum { STACK_BLOCKS = 64 };
-    double few[STACK_BLOCKS];
-    int bits;
-    if (run_small(map, &bits))
-        return bits;
-
     plan p;
     plan_begin(&p, map);
     const int64_t blocks = (p.count + GR_BLOCK - 1) / GR_BLOCK;
-    double *sums = NULL;
-    if (map->sum) {
-        sums = blocks <= STACK_BLOCKS ? few
-                                      : gr_buffer(map->ctx->scope, blocks * (int64_t)sizeof *sums);
-        if (!sums)
-            return -1;
-    }
-    bits = run_blocks(&p, blocks, sums);
+    const int bits = run_blocks(&p, blocks, map->sum ? map->scratch : NULL);
     if (map->sum)
-        *map->sum = gr_fold_blocks(blocks, sums);
+        *map->sum = gr_fold_blocks(blocks, map->scratch);
     return bits;
+}
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* Of the result; a comparison's is that of its operands, gr_scalar's aside. */
+static int kernel_type(const gr_call *call)
+{
+    if (gr_type(call->out) != GR_BOOL)
+        return gr_ktype(gr_type(call->out));
+    bool narrow = false, wide = false;
+    for (int i = 0; i < call->count; i++) {
+        const gr_tensor *x = call->in[i];
+        narrow = narrow || (!gr_weak(x) && gr_ktype(gr_type(x)) == GR_K32);
+        wide = wide || (!gr_weak(x) && gr_ktype(gr_type(x)) == GR_K64);
+    }
+    return narrow && !wide ? GR_K32 : GR_K64;
+}
+
+/* Contiguous operands of the result's shape, all in the kernel's own dtype, in one block: the kernel
+   alone. */
+static bool run_at_once(const gr_call *call, int ktype, gr_map_kernel *kernel)
+{
+    const gr_dtype dtype = gr_ktype_dtype(ktype);
+    const int64_t count = gr_count(call->out);
+    const void *in[GR_MAP_ARRAYS];
+    if (count > GR_BLOCK || gr_type(call->out) != dtype)
+        return false;
+    for (int i = 0; i < call->count; i++) {
+        const gr_tensor *x = call->in[i];
+        if (gr_type(x) != dtype || gr_count(x) != count || !gr_is_contiguous(x))
+            return false;
+        in[i] = gr_bytes(x);
+    }
+    void *out[] = {gr_bytes(call->out)};
+    if (count)
+        kernel(count, out, in, call->attributes);
+    return true;
+}
+
+gr_status gr_elementwise_run(const gr_call *call)
+{
+    const gr_row *row = (const gr_row *)(const void *)call->op;
+    const int ktype = kernel_type(call);
+    gr_map_kernel *kernel = call->ctx->kernels->map[row->kernel][ktype];
+    if (run_at_once(call, ktype, kernel))
+        return GR_OK;
+    gr_map map = {
+        .ctx = call->ctx,
+        .ktype = ktype,
+        .shape = gr_shape_of(call->out),
+        .inputs = call->count,
+        .outputs = 1,
+        .out = {call->out},
+        .args = call->attributes,
+    };
+    for (int i = 0; i < call->count; i++)
+        map.in[i] = call->in[i];
+    map.kernel = kernel;
+    gr_map_run(&map);
+    return GR_OK;
 }

@@ -1,4 +1,4 @@
-/* reduce.c - sums over some of a tensor's axes.
+/* sums.c - sums over some of a tensor's axes.
  *
  * For each element of the result the reduced elements have an order, row-major over the reduced
  * axes: element r goes to block r / GR_BLOCK and there to lane r % GR_LANES; lanes and blocks are
@@ -11,15 +11,14 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "core/internal.h"
+#include "core/engine/engine.h"
 #include <string.h>
 
 enum { TILE = 64 }; /* result elements side by side */
 
 typedef struct reduction {
     gr_context *ctx;
-    gr_tensor view; /* x with its reduced axes last */
-    gr_dims shape;  /* of the view */
+    int64_t shape[GR_MAX_DIMS], strides[GR_MAX_DIMS]; /* x's, with its reduced axes last */
     gr_reader reader;
     int ktype;
     gr_dtype dtype;
@@ -28,21 +27,29 @@ typedef struct reduction {
     double *sums;                     /* [outputs][blocks] */
 } reduction;
 
-/* The view's axes: those that stay, then the reduced ones, each group in x's order. */
+/* The axes that stay, then the reduced ones, each group in x's order. */
 static void order_axes(reduction *r, const gr_tensor *x, const bool *reduced)
 {
-    r->view = *x;
     r->outputs = r->reduced = 1;
     int at = 0;
     for (int pass = 0; pass < 2; pass++) {
-        for (int axis = 0; axis < x->ndim; axis++) {
+        for (int axis = 0; axis < gr_axes_of(x); axis++) {
             if (reduced[axis] != (pass == 1))
                 continue;
-            r->view.shape[at] = x->shape[axis];
-            r->view.strides[at++] = x->strides[axis];
-            *(pass ? &r->reduced : &r->outputs) *= x->shape[axis];
+            r->shape[at] = gr_sizes(x)[axis];
+            r->strides[at++] = gr_steps(x)[axis];
+            *(pass ? &r->reduced : &r->outputs) *= gr_sizes(x)[axis];
         }
     }
+}
+
+static reduction reduction_of(const gr_tensor *x, const bool *reduced)
+{
+    reduction r = {.ctx = gr_ctx(x), .ktype = gr_ktype(gr_type(x))};
+    order_axes(&r, x, reduced);
+    r.dtype = gr_ktype_dtype(r.ktype);
+    r.blocks = (r.reduced + GR_BLOCK - 1) / GR_BLOCK;
+    return r;
 }
 
 /* ---- Along ----------------------------------------------------------------------------------- */
@@ -75,8 +82,7 @@ static void run_along(void *state, int64_t task)
 
 /* ---- Across ---------------------------------------------------------------------------------- */
 
-/* Whether the reader has two axes left, the result's with stride 1 outside and one reduced
-   inside. */
+/* True if two axes are left, the result's with stride 1 outside and a reduced one inside. */
 static bool is_across(const reduction *r)
 {
     return r->reader.ndim == 2 && r->reader.strides[0] == 1 && r->reader.shape[0] == r->outputs &&
@@ -107,36 +113,34 @@ static void run_across(void *state, int64_t task)
 
 /* ---- Both ------------------------------------------------------------------------------------ */
 
-/* out[i] = scale_to (the i-th sum): the sum itself, or over `divisor` where that is not 1. */
+/* Each sum over the divisor, rounded once. */
 static void store(const reduction *r, double divisor, gr_tensor *out)
 {
-    const int64_t size = gr_dtype_size(out->dtype);
+    const int64_t size = gr_dtype_size(gr_type(out));
     for (int64_t i = 0; i < r->outputs; i++) {
         const double sum = gr_fold_blocks(r->blocks, r->sums + i * r->blocks) / divisor;
-        gr_convert(GR_F64, &sum, out->dtype, out->data + i * size, 1);
+        gr_convert(GR_F64, &sum, gr_type(out), gr_bytes(out) + i * size, 1);
     }
 }
 
-gr_status gr_reduce_run(const gr_tensor *x, const bool *reduced, double divisor, gr_tensor *out)
+int64_t gr_reduce_scratch(const gr_tensor *x, const bool *reduced)
 {
-    enum { STACK_SUMS = 128 };
-    double few[STACK_SUMS];
-    reduction r = {.ctx = x->ctx, .ktype = gr_ktype(x->dtype)};
-    order_axes(&r, x, reduced);
-    r.dtype = gr_ktype_dtype(r.ktype);
-    r.shape = gr_shape_of(&r.view);
-    r.blocks = (r.reduced + GR_BLOCK - 1) / GR_BLOCK;
-    gr_reader_begin(&r.reader, &r.view, &r.shape);
-    r.direct = r.reader.contiguous && x->dtype == r.dtype;
+    const reduction r = reduction_of(x, reduced);
+    return r.outputs * r.blocks * (int64_t)sizeof *r.sums;
+}
+
+void gr_reduce_run(const gr_tensor *x, const bool *reduced, double divisor, gr_tensor *out,
+                   void *scratch)
+{
+    reduction r = reduction_of(x, reduced);
+    gr_reader_begin_view(&r.reader, gr_bytes(x), gr_type(x), gr_axes_of(x), r.shape, r.strides);
+    r.direct = r.reader.contiguous && gr_type(x) == r.dtype;
+    r.sums = scratch;
     const int64_t tasks = r.outputs * r.blocks;
-    r.sums = tasks <= STACK_SUMS ? few : gr_buffer(r.ctx->scope, tasks * (int64_t)sizeof *r.sums);
-    if (!r.sums)
-        return GR_ERROR_MEMORY;
     const int threads = gr_threads_for(r.ctx, r.outputs * r.reduced);
     if (is_across(&r))
         gr_parallel_for(threads, (r.outputs + TILE - 1) / TILE * r.blocks, run_across, &r);
     else
         gr_parallel_for(threads, tasks, run_along, &r);
     store(&r, divisor, out);
-    return GR_OK;
 }

@@ -6,7 +6,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "core/internal.h"
+#include "core/tensor/tensor.h"
 #include <math.h>
 #include <string.h>
 
@@ -248,18 +248,33 @@ static void append_axis(gr_reader *reader, int64_t size, int64_t stride)
     reader->strides[reader->ndim++] = stride;
 }
 
-void gr_reader_begin(gr_reader *reader, const gr_tensor *x, const gr_dims *shape)
+static void finish_reader(gr_reader *reader)
 {
-    *reader = (gr_reader){.data = x->data, .dtype = x->dtype};
-    const int missing = shape->count - x->ndim;
-    for (int i = 0; i < shape->count; i++) {
-        const bool repeated = i < missing || x->shape[i - missing] == 1;
-        append_axis(reader, shape->at[i], repeated ? 0 : x->strides[i - missing]);
-    }
     reader->constant = true;
     for (int i = 0; i < reader->ndim; i++)
         reader->constant = reader->constant && reader->strides[i] == 0;
     reader->contiguous = reader->ndim == 0 || (reader->ndim == 1 && reader->strides[0] == 1);
+}
+
+void gr_reader_begin(gr_reader *reader, const gr_tensor *x, const gr_dims *shape)
+{
+    const int64_t *sizes = gr_sizes(x), *steps = gr_steps(x);
+    *reader = (gr_reader){.data = gr_bytes(x), .dtype = gr_type(x)};
+    const int missing = shape->count - gr_axes_of(x);
+    for (int i = 0; i < shape->count; i++) {
+        const bool repeated = i < missing || sizes[i - missing] == 1;
+        append_axis(reader, shape->at[i], repeated ? 0 : steps[i - missing]);
+    }
+    finish_reader(reader);
+}
+
+void gr_reader_begin_view(gr_reader *reader, const void *data, gr_dtype dtype, int ndim,
+                          const int64_t *shape, const int64_t *strides)
+{
+    *reader = (gr_reader){.data = data, .dtype = dtype};
+    for (int i = 0; i < ndim; i++)
+        append_axis(reader, shape[i], strides[i]);
+    finish_reader(reader);
 }
 
 void gr_reader_read(const gr_reader *reader, int64_t start, int64_t count, gr_dtype to, void *out)
@@ -300,4 +315,11 @@ void gr_reader_read(const gr_reader *reader, int64_t start, int64_t count, gr_dt
             index[i] = 0;
         }
     }
+}
+
+void gr_copy_elements(const gr_tensor *x, const gr_dims *shape, gr_dtype to, void *out)
+{
+    gr_reader reader;
+    gr_reader_begin(&reader, x, shape);
+    gr_reader_read(&reader, 0, gr_dims_count(shape), to, out);
 }

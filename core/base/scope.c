@@ -1,0 +1,118 @@
+/* scope.c - brackets in a context: what is made inside one dies when it ends.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "core/base/chunks.h"
+
+/* A scope lies in the arena; where the arena stood before it, its end goes back to. */
+static gr_scope *open_scope(gr_context *ctx, bool internal)
+{
+    gr_chunk *chunk = ctx->arena.top;
+    const int64_t used = chunk ? chunk->used : 0;
+    gr_scope *scope = gr_arena_cut(ctx, (int64_t)sizeof *scope);
+    if (!scope)
+        return NULL;
+    *scope = (gr_scope){
+        .ctx = ctx,
+        .outer = ctx->scope,
+        .chunk = chunk,
+        .used = used,
+        .last = ctx->program.last,
+        .no_grad = ctx->program.no_grad,
+        .internal = internal,
+    };
+    ctx->scope = scope;
+    return scope;
+}
+
+static void close_innermost(gr_context *ctx)
+{
+    gr_scope *scope = ctx->scope;
+    while (scope->members)
+        gr_member_free(scope->members);
+    ctx->program.last = scope->last;
+    ctx->program.no_grad = scope->no_grad;
+    ctx->scope = scope->outer;
+    gr_arena_rewind(ctx, scope->chunk, scope->used);
+}
+
+gr_scope *gr_scope_open(gr_context *ctx) { return open_scope(ctx, true); }
+
+void gr_scope_close(gr_scope *scope)
+{
+    if (!scope)
+        return;
+    gr_context *ctx = scope->ctx;
+    while (ctx->scope != scope)
+        close_innermost(ctx);
+    close_innermost(ctx);
+}
+
+gr_scope *gr_floor_enter(gr_context *ctx)
+{
+    gr_scope *former = ctx->floor;
+    ctx->floor = ctx->scope;
+    return former;
+}
+
+bool gr_floor_leave(gr_context *ctx, gr_scope *former)
+{
+    const bool balanced = ctx->scope == ctx->floor && ctx->lost_scopes == 0;
+    ctx->lost_scopes = 0;
+    while (ctx->scope != ctx->floor)
+        close_innermost(ctx);
+    ctx->floor = former;
+    return balanced;
+}
+
+/* ---- Public ---------------------------------------------------------------------------------- */
+
+gr_status gr_scope_begin(gr_context *ctx)
+{
+    if (!ctx)
+        return GR_ERROR_NULL;
+    if (ctx->broken)
+        return ctx->error;
+    ctx->doing = "scope_begin";
+    if (ctx->lost_scopes)
+        gr_fail(ctx, GR_ERROR_MEMORY, "scope_begin", "the scope around it has no memory");
+    gr_scope *scope = ctx->lost_scopes ? NULL : open_scope(ctx, false);
+    if (!scope) {
+        ctx->lost_scopes++; /* so that the end that belongs to it ends no other */
+        gr_finish(ctx);
+        return GR_ERROR_MEMORY;
+    }
+    return GR_OK;
+}
+
+gr_status gr_scope_end(gr_context *ctx)
+{
+    if (!ctx)
+        return GR_ERROR_NULL;
+    if (ctx->broken)
+        return ctx->error;
+    if (ctx->lost_scopes) {
+        ctx->lost_scopes--;
+    } else if (ctx->scope != ctx->floor && !ctx->scope->internal) {
+        close_innermost(ctx);
+        ctx->ended_scopes++;
+        gr_pool_trim(ctx);
+    } else {
+        gr_fail(ctx, GR_ERROR_SCOPE, "scope_end",
+                ctx->scope == ctx->root ? "no scope is open"
+                                        : "the innermost scope was begun outside this function");
+    }
+    return gr_finish(ctx);
+}
+
+void gr_no_grad_begin(gr_context *ctx)
+{
+    if (ctx && !ctx->broken)
+        ctx->program.no_grad++;
+}
+
+void gr_no_grad_end(gr_context *ctx)
+{
+    if (ctx && !ctx->broken && ctx->program.no_grad > ctx->scope->no_grad)
+        ctx->program.no_grad--;
+}

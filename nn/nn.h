@@ -1,0 +1,38 @@
+/* nn.h - what the files of this room share: the rows of an optimiser's step.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef GRADUS_NN_ROOM_H
+#define GRADUS_NN_ROOM_H
+
+#include "core/engine/engine.h"
+#include <gradus/nn.h>
+#include <gradus/ops.h>
+
+/* The attributes of a step. */
+typedef struct gr_step_settings {
+    double lr, weight_decay;
+    double momentum;              /* SGD */
+    double beta1, beta2, epsilon; /* Adam */
+    bool nesterov;                /* SGD */
+} gr_step_settings;
+
+typedef struct gr_piece gr_piece;
+
+/* A row that moves one parameter, in place. Its operands: the parameter, its moments, its powers
+   [2] if the rule is corrected, and its gradient, which alone is not written. */
+typedef struct gr_rule {
+    gr_op op;
+    int moments;    /* tensors of the parameter's shape */
+    bool corrected; /* by the powers of the betas */
+    void (*apply)(const gr_step_settings *settings, const double *powers, gr_piece *piece);
+} gr_rule;
+
+enum { GR_RULE_MOMENTS = 2, GR_RULE_OPERANDS = 1 + GR_RULE_MOMENTS + 1 + 1 };
+
+extern const gr_rule gr_sgd_rule, gr_momentum_rule, gr_adam_rule, gr_adamw_rule;
+
+/* steps <- steps + 1, in place; i64 []. */
+extern const gr_op gr_count_step_op;
+
+#endif
