@@ -57,9 +57,6 @@
 #define v_load_wide  TYPED(v_load_wide)
 #define v_store_wide TYPED(v_store_wide)
 
-/* Doubles only: 2^k, where the last bits of the argument's significand are k + 1023. */
-#define v_power_of_2 v_power_of_2_f64
-
 /* Functions, from sleef.inc. */
 #define v_exp          TYPED(v_exp)
 #define v_exp_negative TYPED(v_exp_negative)

@@ -138,8 +138,7 @@ gr_tensor *gr_expand(gr_tensor *x, gr_dims shape)
 /* Elements start, start + step, ... of an axis of a tensor of this shape: `count` of them. */
 typedef struct slice {
     gr_dims whole;
-    int axis;
-    int64_t start, step, count;
+    int64_t axis, start, step, count;
 } slice;
 
 static gr_status slice_shape(const gr_call *call, gr_form *results)

@@ -1,32 +1,80 @@
 /* softmax.c - softmax and its logarithm along one axis.
  *
- * Both are compositions of public ops, and so are their gradients, of every order. The row's
- * largest element is taken out first; it changes neither value nor gradient, so it is a constant of
- * the tape.
+ * Both are compositions of public ops, and so are their gradients, of every order. The largest
+ * element is taken out first. It changes neither value nor gradient, so it is a constant.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "core/engine/engine.h"
 #include <gradus/ops.h>
+#include <math.h>
 
 static gr_tensor *sum_along(gr_tensor *x, int axis)
 {
     return gr_sum_with(&(gr_reduce_args){.x = x, .axes = gr_axes(axis), .keepdim = true});
 }
 
-/* The largest of each row, with size 1 along the axis: the row is folded in two until one is left.
-   An odd row's halves share the middle element, which does no harm to a maximum. */
-static gr_tensor *largest(gr_tensor *x, int axis)
+/* largest(x): the largest of each sample, with size 1 along the axis; NaN if there is one. A constant:
+   it passes no gradient. */
+static gr_status largest_shape(const gr_call *call, gr_form *results)
 {
-    x = gr_detach(x);
-    while (gr_size(x, axis) > 1 && !gr_failed(x)) {
-        const int64_t count = gr_size(x, axis), half = (count + 1) / 2;
-        x = gr_maximum(gr_slice(x, axis, 0, half, 1), gr_slice(x, axis, count - half, count, 1));
-    }
-    return x;
+    const gr_tensor *x = call->in[0];
+    *results = (gr_form){.dtype = gr_type(x), .shape = gr_shape_of(x)};
+    results->shape.at[*(const int64_t *)call->attributes] = 1;
+    return GR_OK;
 }
 
-/* x - m. A row without elements has no largest, and stays as it is. */
+static double larger(double a, double b) { return a > b || a != a ? a : b; }
+
+/* The largest of the next `count` elements from `start` on. */
+static double largest_of(const gr_reader *reader, int64_t start, int64_t count)
+{
+    enum { PIECE = 256 };
+    double most = -INFINITY, piece[PIECE];
+    for (int64_t done = 0; done < count; done += PIECE) {
+        const int64_t n = count - done < PIECE ? count - done : PIECE;
+        gr_reader_read(reader, start + done, n, GR_F64, piece);
+        for (int64_t i = 0; i < n; i++)
+            most = larger(most, piece[i]);
+    }
+    return most;
+}
+
+static gr_status largest_run(const gr_call *call)
+{
+    const gr_tensor *x = call->in[0];
+    const int64_t axis = *(const int64_t *)call->attributes;
+    const int last = gr_axes_of(x) - 1;
+    gr_dims shape = gr_shape_of(x), strides = gr_strides_of(x);
+    for (int64_t i = axis; i < last; i++) { /* the axis comes last */
+        shape.at[i] = gr_sizes(x)[i + 1];
+        strides.at[i] = gr_steps(x)[i + 1];
+    }
+    shape.at[last] = gr_sizes(x)[axis];
+    strides.at[last] = gr_steps(x)[axis];
+    gr_reader reader;
+    gr_reader_begin_view(&reader, gr_bytes(x), gr_type(x), last + 1, shape.at, strides.at);
+    const gr_dtype dtype = gr_type(call->out);
+    for (int64_t i = 0; i < gr_count(call->out); i++) {
+        const double most = largest_of(&reader, i * shape.at[last], shape.at[last]);
+        gr_convert(GR_F64, &most, dtype, gr_bytes(call->out) + i * gr_dtype_size(dtype), 1);
+    }
+    return GR_OK;
+}
+static const gr_op largest_op = {.name = "largest",
+                                 .kind = GR_REDUCTION,
+                                 .arity = 1,
+                                 .flags = GR_OP_STRIDED | GR_OP_NO_GRAD,
+                                 .attributes_size = sizeof(int64_t),
+                                 .shape = largest_shape,
+                                 .run = largest_run};
+static gr_tensor *largest(gr_tensor *x, int axis)
+{
+    const int64_t along = axis;
+    return gr_apply_with(&largest_op, 1, &x, &along);
+}
+
+/* x - m */
 static gr_tensor *shifted(gr_tensor *x, int axis) { return gr_sub(x, largest(x, axis)); }
 
 /* softmax(x) = e^z / sum(e^z), z = x - m */

@@ -70,8 +70,8 @@ struct gr_member {
     gr_buffer *buffer;          /* held, or NULL */
 };
 
-/* A live member of that scope, GR_MEMBER_BYTES long, aligned to that, zeroed but for the fields
-   above; NULL (and MEMORY). */
+/* A live member of that scope, GR_MEMBER_BYTES long, aligned to that; what lies behind the fields
+   above is undefined. NULL (and MEMORY). */
 gr_member *gr_member_new(gr_scope *scope);
 
 /* Ends one member before its scope does. */

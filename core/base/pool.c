@@ -180,13 +180,13 @@ gr_member *gr_member_new(gr_scope *scope)
     if (member) {
         *idle = member->next;
         generation = (uint8_t)(member->generation + 1);
-        memset(member, 0, GR_MEMBER_BYTES);
     } else if (!(member = slab_cut(scope->ctx, GR_MEMBER_BYTES, GR_MEMBER_BYTES))) {
         return NULL;
     }
     member->state = GR_LIVE;
     member->generation = generation;
     member->ctx = scope->ctx;
+    member->buffer = NULL;
     link_member(member, scope);
     return member;
 }

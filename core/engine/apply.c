@@ -88,10 +88,12 @@ gr_status gr_broadcast_form(const gr_call *call, gr_form *results)
 /* The results' forms; no failure without an error. */
 static gr_status shape_results(const gr_call *call, gr_form *forms)
 {
-    gr_status status;
-    if (call->op->shape) {
+    gr_status status = GR_OK;
+    if (call->op->kind == GR_VIEW)
+        status = gr_need_operands(call, 1);
+    if (status == GR_OK && call->op->shape) {
         status = call->op->shape(call, forms);
-    } else {
+    } else if (status == GR_OK) {
         status = gr_need_operands(call, call->count);
         if (status == GR_OK)
             status = gr_broadcast_form(call, forms);
@@ -286,23 +288,25 @@ static void record(gr_entry *entry)
 
 /* ---- Apply ----------------------------------------------------------------------------------- */
 
-static gr_status check_op(gr_context *ctx, const gr_op *op, int count)
+static gr_status check_op(gr_context *ctx, const gr_op *op, int count, gr_tensor *const *in)
 {
+    if (!op || !op->name)
+        return gr_fail(ctx, GR_ERROR_NULL, "apply", "the op%s is NULL", op ? "'s name" : "");
     const bool needs_run = op->kind != GR_VIEW && op->kind != GR_FEED;
     const int results = visible_results(op);
-    if (!op->name)
-        return gr_fail(ctx, GR_ERROR_NULL, "apply", "the op has no name");
     if (!op->run && needs_run)
         return gr_fail(ctx, GR_ERROR_NULL, op->name, "the op has no run");
-    if (count < 0)
-        return gr_fail(ctx, GR_ERROR_ARGUMENT, op->name, "%d operands", count);
-    if (op->arity != GR_ANY_COUNT && count > op->arity)
+    if (count > 0 && !in)
+        return gr_fail(ctx, GR_ERROR_NULL, op->name, "the operands are NULL");
+    if (count < 0 || (op->arity != GR_ANY_COUNT && count > op->arity))
         return gr_fail(ctx, GR_ERROR_ARGUMENT, op->name, "%d operands; it takes at most %d", count,
                        op->arity);
     if (results < 0 || op->hidden < 0 || results + op->hidden > MOST_RESULTS)
         return gr_fail(ctx, GR_ERROR_ARGUMENT, op->name,
                        "%d results and %d hidden ones; there may be %d", results, op->hidden,
                        MOST_RESULTS);
+    if (op->flags & GR_OP_IN_PLACE)
+        return gr_fail(ctx, GR_ERROR_ARGUMENT, op->name, "the op works in place");
     return GR_OK;
 }
 
@@ -379,42 +383,40 @@ gr_status gr_apply_in_place(const gr_op *op, int count, gr_tensor *const *in,
 
 /* ---- Public ---------------------------------------------------------------------------------- */
 
-/* The operands' context; of an op without operands the one that is given. NULL after an error. */
-static gr_context *context_of(gr_context *ctx, const gr_op *op, int count, gr_tensor *const *in,
+/* The context of a call that is right so far: its operands', or the one that is given where there
+   are none. NULL after an error; *failed is what to return. */
+static gr_context *check_call(gr_context *ctx, const gr_op *op, int count, gr_tensor *const *in,
                               gr_tensor **failed)
 {
     if (count > 0 && in)
-        return gr_operands_context(op->name, count, in, failed);
-    const bool usable = gr_context_usable(ctx, failed);
-    if (usable && count > 0)
-        gr_fail(ctx, GR_ERROR_NULL, op->name, "the operands are NULL");
-    return usable && count <= 0 ? ctx : NULL;
+        ctx = gr_operands_context(op && op->name ? op->name : "apply", count, in, failed);
+    else if (!gr_context_usable(ctx, failed))
+        ctx = NULL;
+    if (!ctx)
+        return NULL;
+    *failed = ctx->failed;
+    return check_op(ctx, op, count, in) == GR_OK ? ctx : NULL;
 }
 
 gr_status gr_apply_results(gr_context *ctx, const gr_op *op, int count, gr_tensor *const *in,
                            const void *attributes, gr_tensor **results)
 {
     gr_tensor *failed;
-    if (!op || !results)
-        return ctx ? gr_fail(ctx, GR_ERROR_NULL, "apply", "op or results are NULL")
-                   : GR_ERROR_NULL;
-    gr_context *own = context_of(ctx, op, count, in, &failed);
-    gr_status status = own ? check_op(own, op, count) : gr_ctx(failed)->error;
-    if (status == GR_OK && op->flags & GR_OP_IN_PLACE)
-        status = gr_fail(own, GR_ERROR_ARGUMENT, op->name, "the op works in place");
-    if (status == GR_OK)
-        return gr_apply_op(own, op, count, in, attributes, results);
-    for (int k = 0; k < visible_results(op); k++)
-        results[k] = own ? own->failed : failed;
-    return status;
+    ctx = check_call(ctx, op, count, in, &failed);
+    if (ctx && results)
+        return gr_apply_op(ctx, op, count, in, attributes, results);
+    if (ctx)
+        gr_fail(ctx, GR_ERROR_NULL, op->name, "the place of the results is NULL");
+    for (int k = 0; op && results && k < visible_results(op); k++)
+        results[k] = failed;
+    return gr_ctx(failed)->error;
 }
 
 gr_tensor *gr_apply_with(const gr_op *op, int count, gr_tensor *const *in, const void *attributes)
 {
-    gr_tensor *results[MOST_RESULTS] = {gr_null_context.failed};
-    if (op && in && count > 0 && visible_results(op) <= MOST_RESULTS)
-        (void)!gr_apply_results(NULL, op, count, in, attributes, results);
-    return results[0];
+    gr_tensor *failed;
+    gr_context *ctx = check_call(NULL, op, count, in, &failed);
+    return ctx ? gr_apply_in(ctx, op, count, in, attributes) : failed;
 }
 
 /* ---- Again ----------------------------------------------------------------------------------- */

@@ -8,7 +8,7 @@
 /* ---- Equal elements -------------------------------------------------------------------------- */
 
 typedef struct creation {
-    gr_dtype dtype;
+    int64_t dtype;
     gr_dims shape;
     double value;
 } creation;
@@ -16,19 +16,19 @@ typedef struct creation {
 static gr_status creation_shape(const gr_call *call, gr_form *results)
 {
     const creation *c = call->attributes;
-    if (!gr_check_shape(call->ctx, call->op->name, c->dtype, &c->shape))
+    if (!gr_check_shape(call->ctx, call->op->name, (gr_dtype)c->dtype, &c->shape))
         return call->ctx->error;
-    *results = (gr_form){.dtype = c->dtype, .shape = c->shape};
+    *results = (gr_form){.dtype = (gr_dtype)c->dtype, .shape = c->shape};
     return GR_OK;
 }
 
 static gr_status fill_run(const gr_call *call)
 {
     const creation *c = call->attributes;
-    const int64_t size = gr_dtype_size(c->dtype), count = gr_count(call->out);
+    const int64_t size = gr_dtype_size((gr_dtype)c->dtype), count = gr_count(call->out);
     char *to = gr_bytes(call->out), element[8];
     static const char zeros[8];
-    gr_convert(GR_F64, &c->value, c->dtype, element, 1);
+    gr_convert(GR_F64, &c->value, (gr_dtype)c->dtype, element, 1);
     if (memcmp(element, zeros, (size_t)size) == 0)
         memset(to, 0, (size_t)(count * size));
     else

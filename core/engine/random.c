@@ -9,7 +9,7 @@
 
 /* What a call carries. */
 typedef struct random_attributes {
-    gr_dtype dtype;
+    int64_t dtype;
     gr_dims shape;
     uint64_t stream;
 } random_attributes;
@@ -17,9 +17,9 @@ typedef struct random_attributes {
 static gr_status random_shape(const gr_call *call, gr_form *results)
 {
     const random_attributes *r = call->attributes;
-    if (!gr_check_shape(call->ctx, call->op->name, r->dtype, &r->shape))
+    if (!gr_check_shape(call->ctx, call->op->name, (gr_dtype)r->dtype, &r->shape))
         return call->ctx->error;
-    *results = (gr_form){.dtype = r->dtype, .shape = r->shape};
+    *results = (gr_form){.dtype = (gr_dtype)r->dtype, .shape = r->shape};
     return GR_OK;
 }
 

@@ -40,7 +40,7 @@ gr_dtype gr_compute_dtype(const gr_tensor *x) { return gr_ktype_dtype(gr_ktype(g
 gr_dims gr_dims_from(int64_t count, const int64_t *values)
 {
     const bool fits = count >= 0 && count <= GR_MAX_DIMS && (values || count == 0);
-    gr_dims dims = {.count = fits ? (int)count : GR_MAX_DIMS + 1};
+    gr_dims dims = {.count = fits ? count : GR_MAX_DIMS + 1};
     for (int i = 0; fits && i < dims.count; i++)
         dims.at[i] = values[i];
     return dims;

@@ -18,7 +18,10 @@ static gr_header *new_header(gr_scope *scope, gr_dtype dtype)
     if (!header)
         return NULL;
     header->dtype = (uint8_t)dtype;
-    header->history.born = scope->ctx->program.serial;
+    header->ndim = 0;
+    header->weak = header->requires_grad = false;
+    header->data = NULL;
+    header->history = (gr_history){.born = scope->ctx->program.serial};
     return header;
 }
 
@@ -63,8 +66,10 @@ gr_tensor *gr_view_in(gr_scope *scope, const gr_tensor *x)
         return NULL;
     header->ndim = from->ndim;
     header->weak = from->weak;
-    memcpy(header->shape, from->shape, sizeof header->shape);
-    memcpy(header->strides, from->strides, sizeof header->strides);
+    for (int i = 0; i < from->ndim; i++) {
+        header->shape[i] = from->shape[i];
+        header->strides[i] = from->strides[i];
+    }
     header->data = from->data;
     header->member.buffer = from->member.buffer;
     gr_buffer_hold(from->member.buffer);
@@ -79,9 +84,9 @@ gr_tensor *gr_restrided(gr_scope *scope, const gr_tensor *x, const gr_dims *shap
         return NULL;
     gr_header *header = gr_header_of(view);
     header->ndim = (uint8_t)shape->count;
-    for (int i = 0; i < GR_MAX_DIMS; i++) {
-        header->shape[i] = i < shape->count ? shape->at[i] : 0;
-        header->strides[i] = i < shape->count ? strides->at[i] : 0;
+    for (int i = 0; i < shape->count; i++) {
+        header->shape[i] = shape->at[i];
+        header->strides[i] = strides->at[i];
     }
     header->data += offset * gr_dtype_size(gr_type(x));
     return view;

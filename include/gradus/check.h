@@ -61,7 +61,7 @@ typedef struct gr_gradcheck_args {
    were recorded before the check can be differentiated after it. Random state, scopes and tape are
    as before. An entry is bad if |a - n| > rtol max(|a|,|n|) + atol scale + noise; scale: the
    largest of the output around the inputs and of its gradients. Order 2 checks in the same way the
-   gradient of sum(v f) for a fixed random v.
+   gradient of sum(v f) for a fixed random v. args may be NULL.
    Returns GR_OK, GR_ERROR_GRADIENT where the check fails (no error of the context: the report says
    what was found), or the error of the context. Fails with DTYPE for an input that is not f64 and
    for an f that gives no float; with ARGUMENT for an input that is no contiguous leaf, lies outside

@@ -119,9 +119,9 @@ typedef struct gr_context_options {
                                        (OMP_NUM_THREADS) */
 } gr_context_options;
 
-/* A new context; options may be NULL. Never NULL: where it cannot be made (no memory, a processor
-   without FMA, an unknown isa, too many threads) the result is a context in the state of that error,
-   on which every call fails with it. The caller's: give it to gr_context_free.
+/* A new context; options may be NULL. Never NULL: where it cannot be made (no memory, an allocator
+   that lacks allocate or release, a processor without FMA, an unknown isa, too many threads) the
+   result is a context in the state of that error, on which every call fails with it. The caller's: give it to gr_context_free.
    What gradus cannot catch: libgomp prints a message and ends the process where the system gives it
    no thread. Ask for no more threads than the system allows. */
 GR_API gr_context *gr_context_new(const gr_context_options *options);
@@ -177,7 +177,7 @@ GR_API bool gr_dtype_is_float(gr_dtype dtype);    /* f16, bf16, f32, f64 */
 
 /* A list of sizes, axes or indices. */
 typedef struct gr_dims {
-    int count; /* more than GR_MAX_DIMS: refused where it is used */
+    int64_t count; /* more than GR_MAX_DIMS: refused where it is used */
     int64_t at[GR_MAX_DIMS];
 } gr_dims;
 

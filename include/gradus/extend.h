@@ -34,7 +34,8 @@ typedef struct gr_call {
                                dtype */
     gr_tensor *out;         /* the first result: allocated, contiguous, to be filled */
     gr_tensor *const *outs; /* all results, hidden ones last; NULL: one that is not wanted */
-    const void *attributes; /* the call's attributes, or NULL */
+    const void *attributes; /* the call's attributes, or NULL: flat bytes without pointers, and
+                               without numbers that depend on the operands' values */
     void *scratch;          /* op->scratch bytes, aligned to 64, undefined; they die with the call */
 } gr_call;
 
@@ -119,7 +120,8 @@ struct gr_op {
     void (*fused_vjp)(const gr_node *node, gr_tensor *g, gr_tensor **dx);
 
     /* Adds dx[i] to `into`, which is contiguous and has in[i]'s dtype and shape; used instead of the
-       rules where the sweep is not recorded, for a gradient that is 0 nearly everywhere. */
+       rules where the sweep is not recorded, for a gradient that is 0 nearly everywhere. Default:
+       the rules above. */
     gr_status (*add_vjp)(const gr_node *node, gr_tensor *g, int i, gr_tensor *into);
 
     /* reads[i]: the values that the rules read for dx[i], as a set of GR_READS_; 0: all operands
@@ -137,7 +139,8 @@ GR_API gr_tensor *gr_apply_with(const gr_op *op, int count, gr_tensor *const *in
                                 const void *attributes);
 
 /* The same, of any number of operands, 0 included, and with all visible results: op->results places,
-   all filled on success, all the failed tensor otherwise. */
+   all filled on success, all the failed tensor otherwise. ctx may be NULL where there are
+   operands. */
 GR_API GR_CHECKED gr_status gr_apply_results(gr_context *ctx, const gr_op *op, int count,
                                              gr_tensor *const *in, const void *attributes,
                                              gr_tensor **results);

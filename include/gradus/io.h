@@ -61,7 +61,7 @@ GR_API GR_CHECKED gr_status gr_csv_number(const gr_csv *csv, int64_t row, int64_
 
 /* The named columns as numbers, f64 [rows, count]; the scope's. missing: put where a cell is
    missing (NaN to let it through as such); NULL: a missing cell is an error. Fails with ARGUMENT
-   for a name that is not there, and as gr_csv_number does. */
+   for a name that is not there, with NULL, and as gr_csv_number does. */
 GR_API gr_tensor *gr_csv_tensor(const gr_csv *csv, int64_t count, const char *const *names,
                                 const double *missing);
 
@@ -106,7 +106,8 @@ GR_API int64_t gr_archive_count(const gr_archive *archive);
 GR_API const char *gr_archive_name(const gr_archive *archive, int64_t i); /* NULL outside */
 GR_API const char *gr_archive_metadata(const gr_archive *archive, const char *key); /* NULL: no such */
 
-/* The named tensor, a copy, the scope's. Fails with ARGUMENT if there is none of that name. */
+/* The named tensor, a copy, the scope's. Fails with ARGUMENT if there is none of that name, and
+   with NULL. */
 GR_API gr_tensor *gr_archive_tensor(gr_archive *archive, const char *name);
 
 /* Copies the file's tensors into tensors of the same names, shapes and dtypes: all, or on an error

@@ -68,12 +68,15 @@ VALUES = {
     'gr_item.x': 'scalar()',
     'gr_read.count': '4',
     'gr_write.count': '4',
+    'gr_write_here.count': '4',
     'gr_backward.loss': 'loss()',
     'gr_backward_here.loss': 'loss()',
     'gr_gradient.parameter': 'parameter()',
+    'gr_parameter_free.parameter': 'parameter()',
     'gr_grad.y': 'loss()',
     'gr_grad.x': 'parameter()',
     'gr_grad_with.y': 'loss()',
+    'gr_grad_here.y': 'loss()',
     'gr_grad_args.seed': 'scalar()',
 
     'gr_slice.stop': '2',
@@ -83,7 +86,8 @@ VALUES = {
     'gr_cosine_embedding_args.target': 'vector()',
 
     'gr_linear.weight': 'parameter()',
-    'gr_linear.bias': 'vector()',
+    'gr_linear.bias': 'gr_parameter(vector())',
+    'gr_linear_free.layer': None,  # of its members, which it reads
     'gr_mlp_new.count': '2',
 
     'gr_csv_args.path': 'csv_path()',
@@ -95,22 +99,27 @@ VALUES = {
     'gr_archive_free.archive': 'loose_archive()',
 
     'gr_gradcheck_with.inputs': 'list_of(doubles())',
-    'gr_apply_with.op': None,  # of its members
+    'gr_gradcheck_here.inputs': 'list_of(doubles())',
     'gr_op.arity': '1',
-    'gr_op.forward': 'own_forward',
+    'gr_op.shape': 'own_shape',
+    'gr_op.scratch': 'own_scratch',
+    'gr_op.run': 'own_run',
     'gr_op.vjp': 'own_rule',
     'gr_op.fused_vjp': 'own_rule',
-    'gr_op.shape': 'own_shape',
+    'gr_op.add_vjp': 'own_add_rule',
     'gr_raise.status': 'GR_ERROR_SHAPE',
     'gr_raise.format': '"%s"',
     'gr_raise....': '"text"',
     'gr_reduction_from_name.name': '"mean"',
 }
 
-# Pointers that may be NULL, with the words of a header that allow it: those must stand there.
+# Pointers that may be NULL, with the words of a header that allow it: those must stand there. Keys
+# as above.
 NONE = '(NULL and GR_UNSET stand for None)'
 ZERO = 'Every zero is the default.'
 OPTIONAL = {
+    'const char *file': 'file may be NULL',
+
     'gr_context_new.options': 'options may be NULL',
     'gr_context_options.allocator': ZERO,
     'gr_context_options.handler': ZERO,
@@ -118,6 +127,8 @@ OPTIONAL = {
     'gr_context_options.isa': ZERO,
     'gr_allocator.state': 'void *(*allocate)(void *state, size_t bytes, size_t alignment);',
     'gr_grad_args.seed': "seed: y's shape and dtype, NULL for ones",
+    'gr_grad_with.args': 'args may be NULL. gradients:',
+    'gr_grad_here.args': 'args may be NULL. gradients:',
     'gr_hessian.data': 'typedef gr_tensor *gr_function(gr_tensors inputs, void *data);',
 
     'gr_bce_args.weight': 'Options of both binary cross entropies; every zero is the default.',
@@ -130,13 +141,21 @@ OPTIONAL = {
     'gr_csv_tensor.missing': 'NULL: a missing cell is an error',
 
     'gr_gradcheck_with.data': 'gr_gradcheck(f, NULL, gr_list(x, w)',
+    'gr_gradcheck_here.data': 'gr_gradcheck(f, NULL, gr_list(x, w)',
+    'gr_gradcheck_with.args': 'for a fixed random v. args may be NULL.',
+    'gr_gradcheck_here.args': 'for a fixed random v. args may be NULL.',
     'gr_gradcheck_args.report': 'filled, if given',
     'gr_gradcheck_args.name': ZERO,
 
-    'gr_apply_with.args': "the call's options, or NULL",
+    'gr_apply_with.attributes': 'copied; NULL if there are none',
+    'gr_apply_results.attributes': 'copied; NULL if there are none',
+    'gr_apply_results.ctx': 'ctx may be NULL where there are operands',
+    'gr_op.formula': 'in C, of x or of a, b, c; NULL',
+    'gr_op.shape': 'Default: operands broadcast, dtype of the first.',
+    'gr_op.scratch': 'The bytes of scratch that run needs. Default: none.',
     'gr_op.vjp': 'Without a rule the sweep fails with GRADIENT',
-    'gr_op.fused_vjp': 'NULL: vjp.',
-    'gr_op.shape': 'NULL: operands broadcast, dtype of the first.',
+    'gr_op.fused_vjp': 'Default: vjp.',
+    'gr_op.add_vjp': 'Default: the rules above.',
 
     'gr_reduction_from_name.name': 'NULL is "mean"',
     'gr_torch_binary_cross_entropy_with_logits.weight': NONE,
@@ -245,8 +264,13 @@ class Declared:
         self.key = f'{where}.{self.name}'
 
     def is_read(self):
-        """Not a struct that the function fills."""
-        return not self.type.endswith('*') or self.type.startswith('const ')
+        """Not a struct that the function fills. One that it reads as well stands in VALUES."""
+        return not self.type.endswith('*') or self.type.startswith('const ') or self.key in VALUES
+
+    def may_be_null(self):
+        """The key of OPTIONAL that says so, or None."""
+        keys = (self.key, f'{self.type}{self.name}')
+        return next((key for key in keys if key in OPTIONAL), None)
 
     def is_pointer(self):
         return self.type.endswith('*') or self.type == 'function'
@@ -304,7 +328,7 @@ def read_functions(seen):
 
 class Maker:
     """Writes what a call needs. null: the path of the pointer that is to be NULL, such as
-    "args.target"; None: none. nulls: the paths that there are, each with its key."""
+    "args.target"; None: none. nulls: the paths that there are, each with its key of OPTIONAL."""
 
     def __init__(self, structs, enums, null):
         self.structs, self.enums, self.null = structs, enums, null
@@ -379,9 +403,9 @@ class Maker:
         """A pointer that may be the one that is NULL, or have an element that is."""
         if not thing.is_pointer():
             return
-        self.nulls.append((path, thing.key))
+        self.nulls.append((path, thing.may_be_null()))
         if thing.has_elements():
-            self.nulls.append((f'{path}[0]', thing.key + '[0]'))
+            self.nulls.append((f'{path}[0]', None))
             if self.null == f'{path}[0]':
                 self.lines.append(f'{name} = (void *)no_elements;')
 
@@ -402,8 +426,8 @@ def result_word(function, result):
                'or PLAIN')
 
 
-def write_test(function, declared, structs, enums, null, key):
-    """The test as text; the pointers that there are."""
+def write_test(function, declared, structs, enums, null, optional):
+    """The test as text; the pointers that there are. optional: null's key of OPTIONAL, if any."""
     result, parameters, more = declared
     maker = Maker(structs, enums, null)
     for parameter in parameters:
@@ -419,8 +443,8 @@ def write_test(function, declared, structs, enums, null, key):
         used.add(function)
         lines.insert(0, BEFORE[function])
     word, call = result_word(function, result), f'{function}({", ".join(words)})'
-    given = null is None or key in OPTIONAL
-    used.update({key} & set(OPTIONAL))
+    given = null is None or optional is not None
+    used.add(optional)
     if word:
         lines.append(f'{"given" if given else "refused"}_{word}({call});')
     elif result == 'void':
@@ -439,18 +463,17 @@ def write_tests(function, declared, structs, enums):
     text, nulls = write_test(function, declared, structs, enums, None, None)
     if not nulls:
         return []
-    return [text] + [write_test(function, declared, structs, enums, path, key)[0]
-                     for path, key in nulls]
+    return [text] + [write_test(function, declared, structs, enums, path, optional)[0]
+                     for path, optional in nulls]
 
 
 def check_tables(written):
     for key, words in OPTIONAL.items():
         if one_line(words) not in written:
             die(f'OPTIONAL: {key}: no header says "{words}" any more')
-    for table in (VALUES, OPTIONAL):
-        for key in table:
-            if '.' in key and key not in used:
-                die(f'{key} is not in the headers any more, or needs no entry')
+    for key in [*VALUES, *OPTIONAL]:
+        if ('.' in key or key in OPTIONAL) and key not in used:
+            die(f'{key} is not in the headers any more, or needs no entry')
     for key in [*RESULTS, *BEFORE]:
         if key not in used:
             die(f'{key} is not in the headers any more')

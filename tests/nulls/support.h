@@ -60,9 +60,11 @@ gr_tensor *sum_of_squares(gr_tensors inputs, void *data);
 void ignore(gr_context *ctx, gr_status status, const char *message, void *data);
 
 /* An op x -> x. */
-gr_status own_forward(const gr_call *call);
-gr_status own_shape(const gr_call *call, gr_dtype *dtype, gr_dims *shape);
+gr_status own_shape(const gr_call *call, gr_form *results);
+int64_t own_scratch(const gr_call *call);
+gr_status own_run(const gr_call *call);
 void own_rule(const gr_node *node, gr_tensor *g, gr_tensor **dx);
+gr_status own_add_rule(const gr_node *node, gr_tensor *g, int i, gr_tensor *into);
 
 /* ---- Demands --------------------------------------------------------------------------------- */
 

@@ -352,6 +352,27 @@ Test(own_op, a_result_that_nobody_uses)
     EXPECT_VALUES(gr_grad(sum_of(results[0]), v), 4, 4);
 }
 
+static gr_status seen_shape(const gr_call *call, gr_form *results)
+{
+    results[0].dtype = gr_dtype_of(call->in[1]);
+    return GR_OK;
+}
+
+Test(own_op, what_is_null)
+{
+    static const gr_op view = {.name = "view", .kind = GR_VIEW, .arity = 2, .shape = seen_shape};
+    gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(2)), *results[2] = {x, x};
+    cr_expect(gr_failed(gr_apply_with(&view, 2, (gr_tensor *[]){NULL, x}, NULL)));
+    expect_error(ctx, GR_ERROR_NULL, "view: operand 0 is NULL");
+    cr_expect(gr_failed(apply(NULL, x)));
+    expect_error(ctx, GR_ERROR_NULL, "apply: the op is NULL");
+    cr_expect_eq(gr_apply_results(NULL, &powers, 1, &x, NULL, NULL), GR_ERROR_NULL);
+    expect_error(ctx, GR_ERROR_NULL, "powers: the place of the results is NULL");
+    cr_expect_eq(gr_apply_results(ctx, &powers, 1, NULL, NULL, results), GR_ERROR_NULL);
+    expect_error(ctx, GR_ERROR_NULL, "powers: the operands are NULL");
+    cr_expect(gr_failed(results[0]) && gr_failed(results[1]));
+}
+
 static uint64_t run_swish(gr_context *of, const void *data)
 {
     (void)data;

@@ -34,12 +34,14 @@ static const struct no_op {
     {"the same elements with another place in the program: tests/core",
      "keep parameter parameter_free variable detach"},
     {"differentiates", "no_grad_begin no_grad_end requires_grad backward backward_here gradient "
-                       "zero_grad grad grad_with grad_here hessian gradcheck_with gradcheck_print"},
+                       "zero_grad grad grad_with grad_here hessian gradcheck_with gradcheck_here "
+                       "gradcheck_print"},
     {"applies a row that the caller has", "apply_with apply_results"},
-    {"nn: made of ops", "kaiming xavier linear_new linear_forward mlp_new mlp_forward "
-                        "mlp_parameters mlp_parameter_name"},
-    {"nn: optimisers", "sgd_with adam_with adamw_with step learning_rate set_learning_rate "
-                       "optimizer_state optimizer_steps"},
+    {"nn: made of ops", "kaiming xavier linear_new linear_here linear_forward linear_free mlp_new "
+                        "mlp_here mlp_forward mlp_parameters mlp_parameter_name mlp_free"},
+    {"nn: optimisers", "sgd_with adam_with adamw_with step step_here learning_rate "
+                       "set_learning_rate set_learning_rate_here optimizer_here optimizer_state "
+                       "optimizer_steps optimizer_free"},
     {"io", "csv_* archive_* save load write_file"},
     {"another system's name of a loss", "torch_* mindspore_* mint_* reduction_from_name "
                                         "legacy_reduction"},
