@@ -24,41 +24,82 @@ static gr_status largest_shape(const gr_call *call, gr_form *results)
     return GR_OK;
 }
 
-static double larger(double a, double b) { return a > b || a != a ? a : b; }
-
-/* The largest of the next `count` elements from `start` on. */
-static double largest_of(const gr_reader *reader, int64_t start, int64_t count)
-{
-    enum { PIECE = 256 };
-    double most = -INFINITY, piece[PIECE];
-    for (int64_t done = 0; done < count; done += PIECE) {
-        const int64_t n = count - done < PIECE ? count - done : PIECE;
-        gr_reader_read(reader, start + done, n, GR_F64, piece);
-        for (int64_t i = 0; i < n; i++)
-            most = larger(most, piece[i]);
+/* The largest of n elements, eight at a time. */
+#define DEFINE_LARGEST(name, type)                                                                 \
+    static double name(const type *x, int64_t n)                                                   \
+    {                                                                                              \
+        enum { WAYS = 8 };                                                                         \
+        type most[WAYS];                                                                           \
+        for (int way = 0; way < WAYS; way++)                                                       \
+            most[way] = (type)-INFINITY;                                                           \
+        for (int64_t i = 0; i < n; i += WAYS)                                                      \
+            for (int way = 0; way < WAYS && i + way < n; way++)                                    \
+                most[way] = x[i + way] <= most[way] ? most[way] : x[i + way];                      \
+        double of_all = -INFINITY;                                                                 \
+        for (int way = 0; way < WAYS; way++)                                                       \
+            of_all = most[way] <= of_all ? of_all : (double)most[way];                             \
+        return of_all;                                                                             \
     }
-    return most;
-}
 
-static gr_status largest_run(const gr_call *call)
+DEFINE_LARGEST(largest_float, float)
+DEFINE_LARGEST(largest_double, double)
+
+/* Samples, each a line of elements along the axis, shared out among threads. A line whose elements do
+   not lie side by side is copied into its thread's part of the scratch. */
+typedef struct lines {
+    const gr_call *call;
+    gr_reader reader; /* the axis comes last */
+    int64_t count, length, parts;
+    bool copied;
+} lines;
+
+static lines lines_of(const gr_call *call)
 {
     const gr_tensor *x = call->in[0];
     const int64_t axis = *(const int64_t *)call->attributes;
     const int last = gr_axes_of(x) - 1;
     gr_dims shape = gr_shape_of(x), strides = gr_strides_of(x);
-    for (int64_t i = axis; i < last; i++) { /* the axis comes last */
+    for (int64_t i = axis; i < last; i++) {
         shape.at[i] = gr_sizes(x)[i + 1];
         strides.at[i] = gr_steps(x)[i + 1];
     }
     shape.at[last] = gr_sizes(x)[axis];
     strides.at[last] = gr_steps(x)[axis];
-    gr_reader reader;
-    gr_reader_begin_view(&reader, gr_bytes(x), gr_type(x), last + 1, shape.at, strides.at);
-    const gr_dtype dtype = gr_type(call->out);
-    for (int64_t i = 0; i < gr_count(call->out); i++) {
-        const double most = largest_of(&reader, i * shape.at[last], shape.at[last]);
-        gr_convert(GR_F64, &most, dtype, gr_bytes(call->out) + i * gr_dtype_size(dtype), 1);
+    lines l = {.call = call, .length = shape.at[last], .count = gr_count(call->out)};
+    gr_reader_begin_view(&l.reader, gr_bytes(x), gr_type(x), last + 1, shape.at, strides.at);
+    l.parts = gr_threads_for(call->ctx, gr_count(x));
+    l.copied = !l.reader.contiguous;
+    return l;
+}
+
+static int64_t largest_scratch(const gr_call *call)
+{
+    const lines l = lines_of(call);
+    return l.copied ? l.parts * l.length * gr_dtype_size(l.reader.dtype) : 0;
+}
+
+static void largest_part(void *state, int64_t part)
+{
+    const lines *l = state;
+    const gr_dtype dtype = l->reader.dtype;
+    const int64_t size = gr_dtype_size(dtype), bytes = l->length * size;
+    char *copy = l->copied ? (char *)l->call->scratch + part * bytes : NULL;
+    char *to = gr_bytes(l->call->out);
+    const int64_t end = l->count * (part + 1) / l->parts;
+    for (int64_t i = l->count * part / l->parts; i < end; i++) {
+        if (copy)
+            gr_reader_read(&l->reader, i * l->length, l->length, dtype, copy);
+        const void *from = copy ? copy : l->reader.data + i * bytes;
+        const double most = dtype == GR_F32 ? largest_float(from, l->length)
+                                            : largest_double(from, l->length);
+        gr_convert(GR_F64, &most, dtype, to + i * size, 1);
     }
+}
+
+static gr_status largest_run(const gr_call *call)
+{
+    lines l = lines_of(call);
+    gr_parallel_for((int)l.parts, l.parts, largest_part, &l);
     return GR_OK;
 }
 static const gr_op largest_op = {.name = "largest",
@@ -67,6 +108,7 @@ static const gr_op largest_op = {.name = "largest",
                                  .flags = GR_OP_STRIDED | GR_OP_NO_GRAD,
                                  .attributes_size = sizeof(int64_t),
                                  .shape = largest_shape,
+                                 .scratch = largest_scratch,
                                  .run = largest_run};
 static gr_tensor *largest(gr_tensor *x, int axis)
 {
