@@ -65,14 +65,28 @@ static void read_integer(gr_dtype dtype, const char *from, int64_t stride, int64
     }
 }
 
+#define COPY_EACH(size)                                                                            \
+    for (int64_t i = 0; i < count; i++)                                                            \
+        memcpy(to + i * (size), from + i * stride * (size), (size));                               \
+    break
+
 /* The elements as they are, to contiguous ones. */
 static void read_same(int64_t size, const char *from, int64_t stride, int64_t count, char *to)
 {
-    if (stride == 1)
+    if (stride == 1) {
         memcpy(to, from, (size_t)(count * size));
-    else
-        for (int64_t i = 0; i < count; i++)
-            memcpy(to + i * size, from + i * stride * size, (size_t)size);
+        return;
+    }
+    switch (size) { /* a copy of a known size is one instruction */
+    case 8:
+        COPY_EACH(8);
+    case 4:
+        COPY_EACH(4);
+    case 2:
+        COPY_EACH(2);
+    default:
+        COPY_EACH(1);
+    }
 }
 
 /* ---- Writing a carrier ----------------------------------------------------------------------- */
