@@ -191,18 +191,26 @@ bool gr_prepare_gradients(gr_parameter_state *list)
     return true;
 }
 
+/* The gradient gets the sum's buffer for its own. Its writes are counted on: what was recorded of the
+   elements that it had must not take these for the same. */
+static void take_over(gr_tensor *gradient, gr_tensor *sum)
+{
+    const int64_t writes = gr_bytes(gradient) ? gr_writes(gradient) : 0;
+    gr_share_buffer(gradient, sum);
+    gr_set_writes(gradient, writes);
+    gr_wrote(gradient, "backward", NULL, 0);
+}
+
 void gr_commit_gradients(gr_parameter_state *list)
 {
     for (gr_parameter_state *state = list; state; state = state->next) {
         gr_tensor *sum = gr_history_of(state->tensor)->sum;
         if (!sum)
             continue;
-        if (state->has_gradient) {
+        if (state->has_gradient)
             gr_linear_accumulate(state->gradient, sum);
-        } else {
-            gr_share_buffer(state->gradient, sum);
-            gr_wrote(state->gradient, "backward", NULL, 0);
-        }
+        else
+            take_over(state->gradient, sum);
         state->has_gradient = true;
     }
 }

@@ -115,3 +115,17 @@ Test(versions, a_loop_may_refill_its_data)
     }
     expect_fine(ctx);
 }
+
+/* A gradient that was read in a loss, forgotten and made again is not what was read. */
+Test(versions, a_gradient_that_is_made_again_is_noticed)
+{
+    gr_tensor *p = threes(), *w = threes(), *gradient = gr_gradient(p);
+    cr_assert_eq(gr_backward(sum_of(gr_square(p))), GR_OK);
+    gr_tensor *y = sum_of(gr_mul(w, gradient));
+    gr_zero_grad(gr_list(p));
+    cr_assert_eq(gr_backward(sum_of(gr_exp(p))), GR_OK);
+    cr_expect_eq(gr_backward(y), GR_ERROR_GRADIENT);
+    cr_expect(strstr(gr_error_message(ctx), "which backward wrote"), "%s", gr_error_message(ctx));
+    gr_error_clear(ctx);
+    EXPECT_VALUES(gr_gradient(w), 0, 0, 0);
+}
