@@ -151,7 +151,7 @@ gr_tensor *gr_gradient_or_null(const gr_tensor *parameter)
 void gr_forget_gradient(gr_tensor *parameter)
 {
     gr_parameter_state *state = state_of(parameter);
-    if (state->has_gradient && state->is_shown) {
+    if (state->is_shown) { /* then a user may have written it, too */
         fill_zeros(state->gradient);
         gr_wrote(state->gradient, "zero_grad", NULL, 0);
     } else if (state->has_gradient) {

@@ -344,3 +344,17 @@ static uint64_t second_order(gr_context *of, const void *data)
 }
 
 Test(backward, memory) { expect_survives("second order", second_order, NULL); }
+
+/* Also where no backward has made it. */
+Test(backward, a_gradient_that_was_written_is_forgotten)
+{
+    gr_tensor *p = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(2))), *gradient = gr_gradient(p);
+    gr_optimizer *sgd = gr_sgd(ctx, gr_list(p));
+    const double fours[] = {4, 4};
+    cr_assert_eq(gr_write(gradient, GR_F64, 2, fours), GR_OK);
+    gr_zero_grad(gr_list(p));
+    EXPECT_VALUES(gradient, 0, 0);
+    cr_assert_eq(gr_write(gradient, GR_F64, 2, fours), GR_OK);
+    cr_assert_eq(gr_step(sgd), GR_OK);
+    EXPECT_VALUES(gr_gradient(p), 0, 0);
+}
