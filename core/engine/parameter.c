@@ -99,6 +99,10 @@ void gr_parameter_free(gr_tensor *parameter)
                 gr_shape_text(parameter).text);
         return;
     }
+    if (ctx->program.rules_running) { /* the sweep that called the rule may have met it */
+        gr_fail(ctx, GR_ERROR_GRADIENT, "parameter_free", "called by an op's gradient rule");
+        return;
+    }
     gr_tensor_free(state->gradient);
     gr_tensor_free(parameter);
     gr_block_free(ctx, state);

@@ -314,7 +314,7 @@ GR_API GR_CHECKED gr_status gr_backward(gr_tensor *loss);
 GR_API gr_tensor *gr_gradient(gr_tensor *parameter);
 
 /* Ends a parameter and its gradient before the context does. Fails with GRADIENT for a tensor that is
-   no parameter. A gradient that would have to read it fails from then on. */
+   no parameter, and in a gradient rule. A gradient that would have to read it fails from then on. */
 GR_API void gr_parameter_free(gr_tensor *parameter);
 
 /* Forgets what gr_backward has summed up. gr_step does it too. */

@@ -326,3 +326,27 @@ Test(misuse, parts_bound_the_threads)
     gr_parallel_for(100000, 3, count_threads, &most_at_once);
     cr_expect_eq(most_at_once, 3);
 }
+
+/* ---- Rules that free ------------------------------------------------------------------------- */
+
+static gr_status same_run(const gr_call *call)
+{
+    return gr_read(call->in[0], GR_F64, gr_numel(call->out), gr_data_mutable(call->out));
+}
+static void freeing_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    gr_parameter_free(n->in[0]);
+    dx[0] = g;
+}
+static const gr_op freeing_op = {
+    .name = "freeing", .arity = 1, .run = same_run, .vjp = freeing_vjp};
+
+Test(misuse, a_rule_that_frees_its_parameter_is_refused)
+{
+    gr_tensor *p = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(3)));
+    gr_tensor *loss = sum_of(gr_apply_with(&freeing_op, 1, &p, NULL));
+    cr_expect_eq(gr_backward_here(loss, NULL, 0), GR_ERROR_GRADIENT);
+    expect_error(ctx, GR_ERROR_GRADIENT, "parameter_free: called by an op's gradient rule");
+    EXPECT_VALUES(p, 1, 1, 1);
+    EXPECT_VALUES(gr_gradient(p), 0, 0, 0);
+}
