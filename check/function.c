@@ -25,7 +25,7 @@ gr_tensor *gr_call_function(gr_context *ctx, const char *op, gr_function *f, gr_
                             void *data)
 {
     const int no_grad = ctx->program.no_grad;
-    gr_scope *floor = gr_floor_enter(ctx);
+    const gr_floor floor = gr_floor_enter(ctx);
     gr_tensor *y = f(inputs, data);
     if (!gr_floor_leave(ctx, floor))
         gr_fail(ctx, GR_ERROR_SCOPE, op, "the function leaves a scope open, or ends one");

@@ -101,8 +101,12 @@ void gr_scope_close(gr_scope *scope);
 
 /* Around a call of the user's function or rule: the scopes that are open stay open, and those that
    it leaves open are ended. leave is false if there were any. */
-gr_scope *gr_floor_enter(gr_context *ctx);
-bool gr_floor_leave(gr_context *ctx, gr_scope *former);
+typedef struct gr_floor {
+    gr_scope *scope;
+    int lost_scopes; /* of the user, outside the call */
+} gr_floor;
+gr_floor gr_floor_enter(gr_context *ctx);
+bool gr_floor_leave(gr_context *ctx, gr_floor former);
 
 /* ---- The context ----------------------------------------------------------------------------- */
 

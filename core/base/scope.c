@@ -48,20 +48,21 @@ void gr_scope_close(gr_scope *scope)
     close_innermost(ctx);
 }
 
-gr_scope *gr_floor_enter(gr_context *ctx)
+gr_floor gr_floor_enter(gr_context *ctx)
 {
-    gr_scope *former = ctx->floor;
+    const gr_floor former = {ctx->floor, ctx->lost_scopes};
     ctx->floor = ctx->scope;
+    ctx->lost_scopes = 0;
     return former;
 }
 
-bool gr_floor_leave(gr_context *ctx, gr_scope *former)
+bool gr_floor_leave(gr_context *ctx, gr_floor former)
 {
     const bool balanced = ctx->scope == ctx->floor && ctx->lost_scopes == 0;
-    ctx->lost_scopes = 0;
     while (ctx->scope != ctx->floor)
         close_innermost(ctx);
-    ctx->floor = former;
+    ctx->floor = former.scope;
+    ctx->lost_scopes = former.lost_scopes;
     return balanced;
 }
 

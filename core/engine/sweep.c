@@ -327,7 +327,7 @@ static bool call_rule(const gr_sweep_state *s, gr_entry *entry)
     gr_tensor **dx = gr_arena_cut(ctx, (entry->node.count + 1) * (int64_t)sizeof *dx);
     if (!dx)
         return false;
-    gr_scope *floor = gr_floor_enter(ctx);
+    const gr_floor floor = gr_floor_enter(ctx);
     ctx->program.rules_running++;
     (fused ? op->fused_vjp : op->vjp)(&entry->node, entry->g[0], dx);
     ctx->program.rules_running--;

@@ -208,6 +208,27 @@ Test(scope, begin_without_memory)
     cr_expect(gr_failed(x));
 }
 
+/* Its gradients are those of the scope around it, and its end still ends no other. */
+Test(scope, gradients_in_one_that_could_not_begin)
+{
+    gr_tensor *p = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(2)));
+    open_scope();
+    gr_tensor *loss = sum_of(gr_square(p));
+    heap_fail(1, true);
+    int begun = 0;
+    while (begun < 10000 && gr_scope_begin(ctx) == GR_OK)
+        begun++;
+    heap_fail(0, false);
+    gr_error_clear(ctx);
+    cr_expect_eq(gr_backward(loss), GR_OK, "%s", gr_error_message(ctx));
+    gr_error_clear(ctx);
+    for (int i = 0; i <= begun; i++)
+        close_scope();
+    cr_expect_not(gr_failed(loss));
+    EXPECT_VALUES(gr_gradient(p), 2, 2);
+    close_scope();
+}
+
 Test(scope, report_of_memory)
 {
     gr_context *other = new_context(NULL, 1);
