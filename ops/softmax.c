@@ -75,7 +75,10 @@ static lines lines_of(const gr_call *call)
 static int64_t largest_scratch(const gr_call *call)
 {
     const lines l = lines_of(call);
-    return l.copied ? l.parts * l.length * gr_dtype_size(l.reader.dtype) : 0;
+    int64_t bytes; /* too many in a view of equal elements */
+    if (__builtin_mul_overflow(l.parts, l.length * gr_dtype_size(l.reader.dtype), &bytes))
+        bytes = INT64_MAX;
+    return l.copied ? bytes : 0;
 }
 
 static void largest_part(void *state, int64_t part)

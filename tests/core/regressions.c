@@ -160,3 +160,14 @@ Test(regressions, an_operand_larger_than_the_result_is_refused)
     cr_expect_eq((int)gr_error(ctx), GR_ERROR_BROADCAST);
     gr_error_clear(ctx);
 }
+
+/* The threads' copies of a sample are more bytes than 64 bits count. */
+Test(regressions, a_sample_too_long_to_copy_is_refused)
+{
+    gr_context *many = new_context(NULL, 256);
+    gr_tensor *one = gr_ones(many, GR_F64, gr_shape(1));
+    gr_tensor *x = gr_expand(one, gr_shape((int64_t)1 << 53));
+    cr_expect(gr_failed(gr_softmax(x, 0)));
+    cr_expect_eq((int)gr_error(many), GR_ERROR_MEMORY);
+    gr_context_free(many);
+}
