@@ -77,6 +77,9 @@ gr_member *gr_member_new(gr_scope *scope);
 /* Ends one member before its scope does. */
 void gr_member_free(gr_member *member);
 
+/* Ends all members of a scope. */
+void gr_members_end(gr_scope *scope);
+
 /* Gives a member of an internal scope to another one. */
 void gr_member_move(gr_member *member, gr_scope *to);
 
@@ -123,6 +126,8 @@ typedef struct gr_pool {
     int32_t least[GR_SIZE_CLASSES]; /* the fewest that lay idle since the last trim */
     gr_buffer *headers;             /* of buffers, without bytes */
     gr_member *members, *internal;  /* dead ones of the user's scopes, and of internal scopes */
+    gr_member *waiting, *last_waiting; /* of the user's, freed since a scope ended, oldest first */
+    int32_t waiting_count;
     gr_chunk *slabs;                /* that headers and members are cut from */
 } gr_pool;
 

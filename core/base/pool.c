@@ -6,14 +6,15 @@
  *
  * Members are cut from slabs that belong to the context until it ends. The members of internal
  * scopes, of which a sweep uses many, have a list of their own: so a member that a user may know is
- * used again only after a scope of the user has ended.
+ * used again only after a scope of the user has ended. One that is freed before its scope ends waits
+ * for the next such end, or until MOST_WAITING others wait behind it.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "core/base/chunks.h"
 #include <string.h>
 
-enum { TRIM_PERIOD = 256 };
+enum { TRIM_PERIOD = 256, MOST_WAITING = 256 };
 
 /* ---- Slabs ----------------------------------------------------------------------------------- */
 
@@ -191,15 +192,55 @@ gr_member *gr_member_new(gr_scope *scope)
     return member;
 }
 
-void gr_member_free(gr_member *member)
+static void end_member(gr_member *member)
 {
-    gr_member **idle = idle_members(member->scope);
     unlink_member(member);
     gr_buffer_drop(member->ctx, member->buffer);
     member->buffer = NULL;
     member->state = GR_DEAD;
+}
+
+static void make_idle(gr_member *member, gr_member **idle)
+{
     member->next = *idle;
     *idle = member;
+}
+
+/* The one that has waited longest is idle. */
+static void wake_first(gr_pool *pool)
+{
+    gr_member *first = pool->waiting;
+    pool->waiting = first->next;
+    pool->waiting_count--;
+    make_idle(first, &pool->members);
+}
+
+void gr_member_free(gr_member *member)
+{
+    gr_pool *pool = &member->ctx->pool;
+    end_member(member);
+    if (member->scope->internal) {
+        make_idle(member, &pool->internal);
+        return;
+    }
+    member->next = NULL;
+    *(pool->waiting ? &pool->last_waiting->next : &pool->waiting) = member;
+    pool->last_waiting = member;
+    if (++pool->waiting_count > MOST_WAITING)
+        wake_first(pool);
+}
+
+void gr_members_end(gr_scope *scope)
+{
+    gr_pool *pool = &scope->ctx->pool;
+    gr_member **idle = idle_members(scope);
+    while (scope->members) {
+        gr_member *member = scope->members;
+        end_member(member);
+        make_idle(member, idle);
+    }
+    while (!scope->internal && pool->waiting)
+        wake_first(pool);
 }
 
 void gr_member_move(gr_member *member, gr_scope *to)

@@ -28,8 +28,7 @@ static gr_scope *open_scope(gr_context *ctx, bool internal)
 static void close_innermost(gr_context *ctx)
 {
     gr_scope *scope = ctx->scope;
-    while (scope->members)
-        gr_member_free(scope->members);
+    gr_members_end(scope);
     ctx->program.last = scope->last;
     ctx->program.no_grad = scope->no_grad;
     ctx->scope = scope->outer;

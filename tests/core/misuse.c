@@ -350,3 +350,38 @@ Test(misuse, a_rule_that_frees_its_parameter_is_refused)
     EXPECT_VALUES(p, 1, 1, 1);
     EXPECT_VALUES(gr_gradient(p), 0, 0, 0);
 }
+
+/* ---- Use after an early end ------------------------------------------------------------------ */
+
+/* Gradients that are shown for the first time free what they were made of; so do failed calls. */
+Test(misuse, a_dead_tensor_is_noticed_after_many_gradients)
+{
+    enum { PARAMETERS = 255 };
+    gr_tensor *parameters[PARAMETERS], *one = gr_ones(ctx, GR_F64, gr_shape(1));
+    for (int i = 0; i < PARAMETERS; i++)
+        parameters[i] = gr_parameter(one);
+    cr_assert_eq(gr_scope_begin(ctx), GR_OK);
+    gr_tensor *dead = gr_ones(ctx, GR_F64, gr_shape(3));
+    cr_assert_eq(gr_scope_end(ctx), GR_OK);
+    for (int i = 0; i < PARAMETERS; i++)
+        cr_assert_not(gr_failed(gr_gradient(parameters[i])));
+    cr_expect_not(gr_failed(gr_zeros(ctx, GR_F64, gr_shape(3))));
+    cr_expect(gr_failed(dead));
+}
+
+/* A loss of a freed parameter never becomes one of a younger parameter. */
+Test(misuse, a_freed_parameter_is_noticed_after_many_others)
+{
+    gr_tensor *one = gr_ones(ctx, GR_F64, gr_shape(3)), *p = gr_parameter(one);
+    gr_tensor *loss = sum_of(gr_square(p));
+    gr_parameter_free(p);
+    for (int i = 0; i < 3000; i++) {
+        gr_tensor *younger = gr_parameter(one);
+        cr_assert(gr_failed(p));
+        if (i % 100 == 99) {
+            cr_assert_eq(gr_backward_here(loss, NULL, 0), GR_ERROR_GRADIENT);
+            gr_error_clear(ctx);
+        }
+        gr_parameter_free(younger);
+    }
+}
