@@ -313,6 +313,30 @@ static bool call_add_rule(const gr_sweep_state *s, gr_entry *entry)
     return true;
 }
 
+/* Whether the rule gave one tensor for operand i and for a later one. */
+static bool comes_again(const gr_entry *entry, gr_tensor *const *dx, int i)
+{
+    for (int k = i + 1; k < entry->node.count; k++)
+        if (dx[k] == dx[i] && entry->wanted[k])
+            return true;
+    return false;
+}
+
+/* What a later operand gets as well is not moved, so that nothing is added to it in place. */
+static bool add_gradients(const gr_sweep_state *s, gr_entry *entry, gr_tensor **dx)
+{
+    for (int i = 0; i < entry->node.count; i++) {
+        if (!entry->wanted[i] || !dx[i])
+            continue;
+        gr_tensor *gradient = dx[i];
+        if (!s->record && is_live(gradient) && comes_again(entry, dx, i))
+            gradient = gr_view_in(s->ctx->scope, gradient);
+        if (!gradient || !add_gradient(s, entry->node.op->name, entry->in[i], gradient))
+            return false;
+    }
+    return true;
+}
+
 static bool call_rule(const gr_sweep_state *s, gr_entry *entry)
 {
     const gr_op *op = entry->node.op;
@@ -335,10 +359,7 @@ static bool call_rule(const gr_sweep_state *s, gr_entry *entry)
         gr_fail(ctx, GR_ERROR_SCOPE, op->name, "its gradient rule leaves a scope open");
         return false;
     }
-    for (int i = 0; i < entry->node.count; i++)
-        if (entry->wanted[i] && dx[i] && !add_gradient(s, op->name, entry->in[i], dx[i]))
-            return false;
-    return ctx->error == GR_OK;
+    return add_gradients(s, entry, dx) && ctx->error == GR_OK;
 }
 
 /* An upstream gradient is spent, unless it was asked for. */

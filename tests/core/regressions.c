@@ -171,3 +171,36 @@ Test(regressions, a_sample_too_long_to_copy_is_refused)
     cr_expect_eq((int)gr_error(many), GR_ERROR_MEMORY);
     gr_context_free(many);
 }
+
+/* ---- One tensor for several operands --------------------------------------------------------- */
+
+static gr_status first_run(const gr_call *call)
+{
+    return gr_read(call->in[0], GR_F64, gr_numel(call->out), gr_data_mutable(call->out));
+}
+
+/* The same new tensor for each operand. */
+static void doubled_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    gr_tensor *twice = gr_mul(g, gr_scalar_like(g, 2));
+    for (int i = 0; i < n->count; i++)
+        dx[i] = twice;
+}
+static const gr_op doubled_op = {
+    .name = "doubled", .arity = 4, .run = first_run, .vjp = doubled_vjp};
+
+/* Its sum for one operand is not what another one gets. */
+Test(regressions, a_rule_may_give_one_tensor_for_operands_that_are_the_same)
+{
+    gr_tensor *a = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(3))), *b = gr_parameter(a);
+    gr_tensor *in[] = {a, a, b, b};
+    cr_assert_eq(gr_backward_here(sum_of(gr_apply_with(&doubled_op, 3, in, NULL)), NULL, 0), GR_OK);
+    EXPECT_VALUES(gr_gradient(a), 4, 4, 4);
+    EXPECT_VALUES(gr_gradient(b), 2, 2, 2);
+    gr_zero_grad(gr_list(a, b));
+    in[1] = b;
+    in[2] = a;
+    cr_assert_eq(gr_backward_here(sum_of(gr_apply_with(&doubled_op, 4, in, NULL)), NULL, 0), GR_OK);
+    EXPECT_VALUES(gr_gradient(a), 4, 4, 4);
+    EXPECT_VALUES(gr_gradient(b), 4, 4, 4);
+}
