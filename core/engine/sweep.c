@@ -351,10 +351,12 @@ static bool call_rule(const gr_sweep_state *s, gr_entry *entry)
     gr_tensor **dx = gr_arena_cut(ctx, (entry->node.count + 1) * (int64_t)sizeof *dx);
     if (!dx)
         return false;
+    const int no_grad = ctx->program.no_grad;
     const gr_floor floor = gr_floor_enter(ctx);
     ctx->program.rules_running++;
     (fused ? op->fused_vjp : op->vjp)(&entry->node, entry->g[0], dx);
     ctx->program.rules_running--;
+    ctx->program.no_grad = no_grad; /* a bracket that the rule leaves open ends with it */
     if (!gr_floor_leave(ctx, floor)) {
         gr_fail(ctx, GR_ERROR_SCOPE, op->name, "its gradient rule leaves a scope open");
         return false;

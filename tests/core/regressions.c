@@ -204,3 +204,18 @@ Test(regressions, a_rule_may_give_one_tensor_for_operands_that_are_the_same)
     EXPECT_VALUES(gr_gradient(a), 4, 4, 4);
     EXPECT_VALUES(gr_gradient(b), 4, 4, 4);
 }
+
+static void closed_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    dx[0] = gr_mul(g, n->in[0]);
+    gr_no_grad_begin(n->ctx);
+}
+static const gr_op closed_op = {.name = "closed", .arity = 1, .run = first_run, .vjp = closed_vjp};
+
+Test(regressions, brackets_that_a_rule_leaves_open_end_with_it)
+{
+    gr_tensor *a = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(3)));
+    gr_tensor *gradient = gr_grad(sum_of(gr_apply_with(&closed_op, 1, &a, NULL)), a);
+    EXPECT_VALUES(gr_grad(sum_of(gradient), a), 1, 1, 1);
+    cr_expect(gr_requires_grad(gr_exp(a)));
+}
