@@ -296,6 +296,38 @@ static bool gather_upstream(const gr_sweep_state *s, gr_entry *entry)
     return true;
 }
 
+/* Around a call of a rule: scopes and brackets that it leaves open end with it. */
+typedef struct rule_call {
+    gr_floor floor;
+    int no_grad;
+} rule_call;
+
+static rule_call enter_rule(gr_context *ctx)
+{
+    const rule_call call = {gr_floor_enter(ctx), ctx->program.no_grad};
+    ctx->program.rules_running++;
+    return call;
+}
+
+/* False after the error that it left a scope open. */
+static bool leave_rule(gr_context *ctx, const gr_op *op, rule_call call)
+{
+    ctx->program.rules_running--;
+    ctx->program.no_grad = call.no_grad;
+    if (gr_floor_leave(ctx, call.floor))
+        return true;
+    gr_fail(ctx, GR_ERROR_SCOPE, op->name, "its gradient rule leaves a scope open");
+    return false;
+}
+
+static gr_status add_to(const gr_sweep_state *s, gr_entry *entry, int i, gr_tensor *into)
+{
+    const gr_op *op = entry->node.op;
+    const rule_call call = enter_rule(s->ctx);
+    const gr_status status = op->add_vjp(&entry->node, entry->g[0], i, into);
+    return leave_rule(s->ctx, op, call) ? status : GR_ERROR_SCOPE;
+}
+
 static bool call_add_rule(const gr_sweep_state *s, gr_entry *entry)
 {
     const gr_op *op = entry->node.op;
@@ -303,14 +335,13 @@ static bool call_add_rule(const gr_sweep_state *s, gr_entry *entry)
         if (!entry->wanted[i])
             continue;
         gr_tensor *into = own_sum(s, entry->in[i]);
-        const gr_status status =
-            into ? op->add_vjp(&entry->node, entry->g[0], i, into) : GR_ERROR_MEMORY;
+        const gr_status status = into ? add_to(s, entry, i, into) : GR_ERROR_MEMORY;
         if (status != GR_OK) {
             gr_fail(s->ctx, status, op->name, "its gradient rule failed");
             return false;
         }
     }
-    return true;
+    return s->ctx->error == GR_OK;
 }
 
 /* Whether the rule gave one tensor for operand i and for a later one. */
@@ -351,16 +382,10 @@ static bool call_rule(const gr_sweep_state *s, gr_entry *entry)
     gr_tensor **dx = gr_arena_cut(ctx, (entry->node.count + 1) * (int64_t)sizeof *dx);
     if (!dx)
         return false;
-    const int no_grad = ctx->program.no_grad;
-    const gr_floor floor = gr_floor_enter(ctx);
-    ctx->program.rules_running++;
+    const rule_call call = enter_rule(ctx);
     (fused ? op->fused_vjp : op->vjp)(&entry->node, entry->g[0], dx);
-    ctx->program.rules_running--;
-    ctx->program.no_grad = no_grad; /* a bracket that the rule leaves open ends with it */
-    if (!gr_floor_leave(ctx, floor)) {
-        gr_fail(ctx, GR_ERROR_SCOPE, op->name, "its gradient rule leaves a scope open");
+    if (!leave_rule(ctx, op, call))
         return false;
-    }
     return add_gradients(s, entry, dx) && ctx->error == GR_OK;
 }
 

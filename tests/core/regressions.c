@@ -219,3 +219,42 @@ Test(regressions, brackets_that_a_rule_leaves_open_end_with_it)
     EXPECT_VALUES(gr_grad(sum_of(gradient), a), 1, 1, 1);
     cr_expect(gr_requires_grad(gr_exp(a)));
 }
+
+/* ---- Rules that add in place ----------------------------------------------------------------- */
+
+static gr_tensor *inner_loss;
+static gr_status nesting_add_vjp(const gr_node *n, gr_tensor *g, int i, gr_tensor *into)
+{
+    (void)n, (void)g, (void)i, (void)into;
+    return gr_backward_here(inner_loss, NULL, 0);
+}
+static gr_status opening_add_vjp(const gr_node *n, gr_tensor *g, int i, gr_tensor *into)
+{
+    (void)g, (void)i, (void)into;
+    return gr_scope_begin(n->ctx);
+}
+static gr_status careless_add_vjp(const gr_node *n, gr_tensor *g, int i, gr_tensor *into)
+{
+    (void)g, (void)i, (void)into;
+    gr_raise(n->ctx, GR_ERROR_DOMAIN, "adding", "no");
+    return GR_OK;
+}
+
+/* They are rules as others are: a sweep within them would take the marks of the one around it. */
+Test(regressions, rules_that_add_in_place_are_held_as_others)
+{
+    gr_op op = {.name = "adding", .arity = 1, .run = first_run, .vjp = closed_vjp};
+    gr_tensor *a = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(3)));
+    inner_loss = sum_of(gr_square(a));
+    gr_tensor *loss = sum_of(gr_apply_with(&op, 1, &a, NULL));
+    op.add_vjp = nesting_add_vjp;
+    cr_expect_eq(gr_backward_here(loss, NULL, 0), GR_ERROR_GRADIENT);
+    expect_error(ctx, GR_ERROR_GRADIENT, "backward: called by an op's gradient rule");
+    op.add_vjp = opening_add_vjp;
+    cr_expect_eq(gr_backward_here(loss, NULL, 0), GR_ERROR_SCOPE);
+    expect_error(ctx, GR_ERROR_SCOPE, "adding: its gradient rule leaves a scope open");
+    op.add_vjp = careless_add_vjp;
+    cr_expect_eq(gr_backward_here(loss, NULL, 0), GR_ERROR_DOMAIN);
+    expect_error(ctx, GR_ERROR_DOMAIN, "adding: no");
+    EXPECT_VALUES(gr_gradient(a), 0, 0, 0);
+}
