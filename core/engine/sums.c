@@ -118,7 +118,8 @@ static void store(const reduction *r, double divisor, gr_tensor *out)
 {
     const int64_t size = gr_dtype_size(gr_type(out));
     for (int64_t i = 0; i < r->outputs; i++) {
-        const double sum = gr_fold_blocks(r->blocks, r->sums + i * r->blocks) / divisor;
+        double *sums = r->blocks ? r->sums + i * r->blocks : NULL;
+        const double sum = gr_fold_blocks(r->blocks, sums) / divisor;
         gr_convert(GR_F64, &sum, gr_type(out), gr_bytes(out) + i * size, 1);
     }
 }

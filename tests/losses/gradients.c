@@ -4,8 +4,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "helpers.h"
 #include "core/engine/engine.h"
+#include "helpers.h"
 #include <gradus/gradus.h>
 
 TestSuite(gradients, .init = begin, .fini = end);
