@@ -1,4 +1,4 @@
-/* chunks.h - what the files of core/base share with one another, and with nobody else.
+/* chunks.h - declarations that only the files of core/base share.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,7 +11,7 @@ enum { GR_CHUNK_BYTES = 16 * 1024, GR_ALIGNMENT = 64 };
 
 struct gr_chunk {
     gr_chunk *next;
-    int64_t bytes, used; /* of the whole chunk, this header included */
+    int64_t bytes, used; /* size of the whole chunk with this header */
 };
 
 static inline int64_t gr_round_up(int64_t bytes)
@@ -20,7 +20,7 @@ static inline int64_t gr_round_up(int64_t bytes)
 }
 
 gr_chunk *gr_chunk_new(gr_context *ctx, int64_t bytes);
-void *gr_chunk_cut(gr_chunk *chunk, int64_t bytes); /* zeroed; NULL: no room */
+void *gr_chunk_cut(gr_chunk *chunk, int64_t bytes); /* zeroed; NULL if there is no room */
 void gr_chunks_release(gr_context *ctx, gr_chunk *chunk);
 
 void gr_blocks_end(gr_context *ctx);

@@ -1,4 +1,4 @@
-/* context.c - the object that owns everything: how it begins and how it ends.
+/* context.c - how a context begins and how it ends. A context owns everything else.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,7 +14,7 @@ const char *gr_version(void)
     return VERSION_TEXT(GR_VERSION_MAJOR, GR_VERSION_MINOR, GR_VERSION_PATCH);
 }
 
-/* C asks aligned_alloc for multiples of the alignment only. */
+/* aligned_alloc requires a size that is a multiple of the alignment. */
 static void *system_allocate(void *state, size_t bytes, size_t alignment)
 {
     (void)state;
@@ -41,7 +41,8 @@ static void break_context(gr_context *ctx, gr_status status, const char *reason)
     gr_finish(ctx);
 }
 
-/* The kernels for the option, GR_ISA or the processor; false with the reason kept. */
+/* Chooses the kernels by the option, by GR_ISA or by the processor. False if that fails; the
+   context keeps the error. */
 static bool choose_kernels(gr_context *ctx, const char *isa)
 {
     const char *environment = getenv("GR_ISA");
@@ -53,7 +54,8 @@ static bool choose_kernels(gr_context *ctx, const char *isa)
     return ctx->kernels != NULL;
 }
 
-/* What is asked for, or OpenMP's number within the bound; false with the reason kept. */
+/* Takes the requested number, or OpenMP's number within the limit. False if that fails; the context
+   keeps the error. */
 static bool choose_threads(gr_context *ctx, int threads)
 {
     const int standard = omp_get_max_threads();

@@ -1,7 +1,8 @@
 /* errors.c - the first error of a context.
  *
- * An error is kept once: later ones are its consequences. Its place is filled in by the macro around
- * the failing call, and only then the handler is called, so that it sees the place.
+ * A context keeps only its first error, because later errors are consequences of it. The macro
+ * around the failing call adds the place of the call. The handler is called only after that, so
+ * that it sees the place.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -106,10 +107,10 @@ void gr_note(gr_context *ctx, const char *message)
 
 gr_status gr_finish(gr_context *ctx)
 {
-    const gr_status status = ctx->error; /* which the handler may clear */
+    const gr_status status = ctx->error; /* the handler may clear ctx->error */
     if (status == GR_OK || ctx->handler_held)
         return status;
-    if (!ctx->place_known) /* the contexts that never change are shared by threads */
+    if (!ctx->place_known) /* threads share the constant contexts: do not write to them */
         ctx->place_known = true;
     call_handler(ctx);
     return status;

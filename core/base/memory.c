@@ -1,7 +1,7 @@
-/* memory.c - where every byte comes from: the allocator seam, blocks, and the arena.
+/* memory.c - all memory of the library: calls of the allocator, blocks, and the arena.
  *
- * Scopes nest, so the arena is a stack of chunks: a scope remembers where it stood and its end goes
- * back there. What outlives its scope is a block of its own.
+ * Scopes nest, so the arena is a stack of chunks. A scope remembers the top of the stack when it
+ * begins, and its end restores that top. Memory that outlives its scope is a block.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -66,10 +66,10 @@ void gr_chunks_release(gr_context *ctx, gr_chunk *chunk)
 
 /* ---- Blocks ---------------------------------------------------------------------------------- */
 
-/* Stands before a block's bytes. */
+/* This header lies before the bytes of a block. */
 struct gr_block {
     gr_block *next, *previous;
-    int64_t bytes; /* this header included */
+    int64_t bytes; /* includes this header */
 };
 
 enum { BLOCK_HEADER = GR_ALIGNMENT };
@@ -106,7 +106,7 @@ void gr_blocks_end(gr_context *ctx)
 
 /* ---- The arena ------------------------------------------------------------------------------- */
 
-/* On to a chunk with room for `bytes`: a spare one if it fits. */
+/* Goes on to a chunk with room for `bytes`. Takes a spare chunk if one fits. */
 static bool arena_grow(gr_context *ctx, int64_t bytes)
 {
     gr_arena *arena = &ctx->arena;
@@ -133,7 +133,7 @@ void *gr_arena_cut(gr_context *ctx, int64_t bytes)
     return memory;
 }
 
-/* Usual chunks become spare; larger ones go back to the allocator. */
+/* Chunks of the usual size become spare. Larger ones go back to the allocator. */
 void gr_arena_rewind(gr_context *ctx, gr_chunk *chunk, int64_t used)
 {
     gr_arena *arena = &ctx->arena;

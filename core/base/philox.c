@@ -18,7 +18,7 @@ gr_words gr_philox(uint64_t seed, uint64_t stream, uint64_t index)
         w = (gr_words){{(uint32_t)(product1 >> 32) ^ w.at[1] ^ key0, (uint32_t)product1,
                      (uint32_t)(product0 >> 32) ^ w.at[3] ^ key1, (uint32_t)product0}};
         key0 +=
-            0x9E3779B9u; /* the golden ratio, and the square root of 3 less 1, as the paper has */
+            0x9E3779B9u; /* the paper's constants: from the golden ratio and from sqrt(3) - 1 */
         key1 += 0xBB67AE85u;
     }
     return w;

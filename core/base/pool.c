@@ -1,8 +1,8 @@
-/* pool.c - buffers and members, which come and go with every op.
+/* pool.c - buffers and members. Every op needs some, and most are soon free again.
  *
- * Buffers go by size class from the pool to their holders and back, so that from the second step of
- * a loop on no step needs the allocator. What lay idle while the last TRIM_PERIOD scopes ended goes
- * back to the allocator.
+ * Buffers go from the pool to their holders and back, by size class. So a loop needs no allocator
+ * from its second step on. Buffers that were idle while the last TRIM_PERIOD scopes ended go back
+ * to the allocator.
  *
  * Members are cut from slabs that belong to the context until it ends. The members of internal
  * scopes, of which a sweep uses many, have a list of their own: so a member that a user may know is
@@ -18,7 +18,7 @@ enum { TRIM_PERIOD = 256, MOST_WAITING = 256 };
 
 /* ---- Slabs ----------------------------------------------------------------------------------- */
 
-/* Bytes of a multiple of 64, aligned to `alignment`, that live as long as the context. */
+/* Returns memory that lives as long as the context. bytes is a multiple of 64. */
 static void *slab_cut(gr_context *ctx, int64_t bytes, int64_t alignment)
 {
     gr_pool *pool = &ctx->pool;
@@ -43,7 +43,8 @@ static void *slab_cut(gr_context *ctx, int64_t bytes, int64_t alignment)
 
 /* ---- Buffers --------------------------------------------------------------------------------- */
 
-/* The smallest class that holds `bytes` (at least 64), and its size: (4 + q) / 4 of a power of 2. */
+/* Returns the smallest class that holds `bytes` (at least 64), and sets `bytes` to the size of the
+   class: (4 + q) / 4 of a power of 2. */
 static int size_class_of(int64_t *bytes)
 {
     const int exponent = 63 - __builtin_clzll((unsigned long long)*bytes);
@@ -53,7 +54,7 @@ static int size_class_of(int64_t *bytes)
     return (exponent - 6) * 4 + (int)(quarters - 4);
 }
 
-/* A header with so many bytes from the allocator. */
+/* Returns a header with this many bytes from the allocator. */
 static gr_buffer *buffer_from_allocator(gr_context *ctx, int64_t bytes)
 {
     gr_pool *pool = &ctx->pool;
@@ -101,7 +102,7 @@ void gr_buffer_drop(gr_context *ctx, gr_buffer *buffer)
     if (!buffer || --buffer->holders > 0)
         return;
 #ifdef GR_DEBUG
-    memset(buffer->bytes, 0xff, (size_t)buffer->size); /* NaNs */
+    memset(buffer->bytes, 0xff, (size_t)buffer->size); /* NaN */
 #endif
     gr_pool *pool = &ctx->pool;
     buffer->next = pool->buffers[buffer->size_class];
@@ -117,7 +118,7 @@ void gr_buffer_wrote(gr_buffer *buffer, const char *writer, const char *file, in
     buffer->line = line;
 }
 
-/* Gives `count` buffers of a class back to the allocator. */
+/* Returns `count` buffers of a class to the allocator. */
 static void give_back(gr_context *ctx, int size_class, int32_t count)
 {
     gr_pool *pool = &ctx->pool;

@@ -1,10 +1,10 @@
-/* scope.c - brackets in a context: what is made inside one dies when it ends.
+/* scope.c - scopes of a context: whatever is made inside one is freed when it ends.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "core/base/chunks.h"
 
-/* A scope lies in the arena; where the arena stood before it, its end goes back to. */
+/* A scope lies in the arena. Its end frees the arena down to the place where the scope began. */
 static gr_scope *open_scope(gr_context *ctx, bool internal)
 {
     gr_chunk *chunk = ctx->arena.top;
@@ -78,7 +78,7 @@ gr_status gr_scope_begin(gr_context *ctx)
         gr_fail(ctx, GR_ERROR_MEMORY, "scope_begin", "the scope around it has no memory");
     gr_scope *scope = ctx->lost_scopes ? NULL : open_scope(ctx, false);
     if (!scope) {
-        ctx->lost_scopes++; /* so that the end that belongs to it ends no other */
+        ctx->lost_scopes++; /* the matching end must not end another scope */
         gr_finish(ctx);
         return GR_ERROR_MEMORY;
     }

@@ -1,15 +1,15 @@
-/* threads.c - the one place that starts threads.
+/* threads.c - the only place that starts threads.
  *
- * Work comes in parts that are cut by index before anybody asks how many threads there are; a
- * part's result depends on its index alone. So the threads decide who computes a part, and nothing
- * else. A part cannot allocate and cannot fail.
+ * Work is cut into parts by index, without regard to the number of threads. The result of a part
+ * depends only on its index. So the threads decide which thread computes a part, and nothing else.
+ * A part cannot allocate and cannot fail.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "core/base/base.h"
 #include <omp.h>
 
-/* Elements in a pass below which waking threads costs more than it saves: about 20 us of work. */
+/* For fewer elements, waking threads costs more than it saves. This is about 20 us of work. */
 enum { GRAIN = 64 * 1024 };
 
 int gr_threads_for(const gr_context *ctx, int64_t elements)
@@ -20,7 +20,8 @@ int gr_threads_for(const gr_context *ctx, int64_t elements)
     return most < ctx->threads ? (int)most : ctx->threads;
 }
 
-/* One thread is a loop: a parallel region of one would still stop and restart OpenMP's team. */
+/* One thread runs a plain loop: a parallel region of one thread would stop and restart OpenMP's
+   team. */
 void gr_parallel_for(int threads, int64_t parts, gr_part *part, void *state)
 {
     if (threads > parts)

@@ -1,12 +1,12 @@
-/* apply.c - the one way of every op: check the operands, shape and make the results, run, keep the
- * entry.
+/* apply.c - the path that every op takes: check the operands, compute the shapes, make the results,
+ * run, keep the entry.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "core/engine/engine.h"
 #include <string.h>
 
-/* Visible and hidden results that an op may have. */
+/* The limit of an op's results, visible and hidden together. */
 enum { MOST_RESULTS = 16 };
 
 static int visible_results(const gr_op *op) { return op->results ? op->results : 1; }
@@ -21,7 +21,8 @@ gr_status gr_need_operands(const gr_call *call, int count)
     return GR_OK;
 }
 
-/* The operands' common dtype; a gr_scalar has none of its own beside one that has. */
+/* Finds the operands' common dtype. A gr_scalar adapts to operands that have a dtype of their
+   own. */
 gr_status gr_common_dtype(const gr_call *call, gr_dtype *dtype)
 {
     const gr_tensor *chosen = NULL;
@@ -85,7 +86,7 @@ gr_status gr_broadcast_form(const gr_call *call, gr_form *results)
     return status != GR_OK ? status : gr_broadcast_dims(call, &results->shape);
 }
 
-/* The results' forms; no failure without an error. */
+/* Computes the forms of the results. An op that fails without an error gets one here. */
 static gr_status shape_results(const gr_call *call, gr_form *forms)
 {
     gr_status status = GR_OK;
@@ -105,7 +106,7 @@ static gr_status shape_results(const gr_call *call, gr_form *forms)
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
-/* A result of scalars that adapt adapts as well. */
+/* If all operands are scalars that adapt, then the result adapts as well. */
 static bool all_weak(const gr_call *call)
 {
     bool weak = call->count > 0;
@@ -128,7 +129,7 @@ static void free_results(gr_tensor **outs, int count)
         gr_tensor_free(outs[k]);
 }
 
-/* Makes the results; false after an error, and none is left. */
+/* Makes the results. After an error it returns false and frees those that it has made. */
 static bool make_results(const gr_call *call, const gr_form *forms, int count, gr_tensor **outs)
 {
     const bool weak = all_weak(call);
@@ -146,8 +147,8 @@ static bool make_results(const gr_call *call, const gr_form *forms, int count, g
 
 /* ---- Run ------------------------------------------------------------------------------------- */
 
-/* An op without GR_OP_STRIDED sees contiguous operands of the result's shape and dtype, in the
-   innermost scope where they have to be made. */
+/* An op without GR_OP_STRIDED gets contiguous operands of the result's shape and dtype. Copies are
+   made in the innermost scope if they are needed. */
 static gr_status flatten_operands(const gr_call *call, gr_tensor **flat)
 {
     const gr_dims shape = gr_shape_of(call->out);
@@ -198,10 +199,10 @@ static gr_status run_flattened(gr_call *call)
     return status;
 }
 
-/* Fills the results; no failure without an error. */
+/* Fills the results. An op that fails without an error gets one here. */
 static gr_status run(gr_call *call)
 {
-    if (!call->op->run) /* a view, or a feed */
+    if (!call->op->run) /* a view or a feed */
         return GR_OK;
     const bool flat = !(call->op->flags & (GR_OP_STRIDED | GR_OP_IN_PLACE)) && call->count > 0;
     const gr_status status = flat ? run_flattened(call) : run_with_scratch(call);
@@ -220,7 +221,7 @@ bool gr_records(const gr_context *ctx, int count, gr_tensor *const *in)
 
 static int64_t version_of(const gr_tensor *x) { return x ? gr_buffer_of(x)->version : 0; }
 
-/* An entry with room behind it for its lists and attributes; NULL after MEMORY. */
+/* Returns an entry with room after it for its lists and attributes. NULL after MEMORY. */
 static gr_entry *new_entry(gr_context *ctx, int in, int outs, int visible, int64_t attributes)
 {
     const int64_t pointer = (int64_t)sizeof(gr_tensor *), version = (int64_t)sizeof(int64_t);
@@ -242,7 +243,7 @@ static gr_entry *new_entry(gr_context *ctx, int in, int outs, int visible, int64
     return entry;
 }
 
-/* Keeps a call, as the program's youngest entry. */
+/* Keeps a call as the program's youngest entry. */
 static gr_entry *keep(const gr_call *call, int outs)
 {
     gr_context *ctx = call->ctx;
@@ -277,7 +278,7 @@ static gr_entry *keep(const gr_call *call, int outs)
     return entry;
 }
 
-/* The visible results get gradients through the entry. */
+/* From here on, gradients of the visible results flow through the entry. */
 static void record(gr_entry *entry)
 {
     for (int k = 0; k < entry->visible; k++) {
@@ -383,8 +384,9 @@ gr_status gr_apply_in_place(const gr_op *op, int count, gr_tensor *const *in,
 
 /* ---- Public ---------------------------------------------------------------------------------- */
 
-/* The context of a call that is right so far: its operands', or the one that is given where there
-   are none. NULL after an error; *failed is what to return. */
+/* Returns the context of a call that passes the first checks. This is the operands' context, or ctx
+   if there are no operands. After an error it returns NULL and sets *failed to the tensor to
+   return. */
 static gr_context *check_call(gr_context *ctx, const gr_op *op, int count, gr_tensor *const *in,
                               gr_tensor **failed)
 {

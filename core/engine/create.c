@@ -1,4 +1,4 @@
-/* create.c - tensors from nothing but a shape and values, and values from outside.
+/* create.c - new tensors from a shape and values, and elements from the user's memory.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -37,8 +37,8 @@ static gr_status fill_run(const gr_call *call)
     return GR_OK;
 }
 
-/* full(shape, value): elements equal to the value, rounded to the dtype. The others are the same
-   under the names of their calls. */
+/* full(shape, value): all elements are the value, rounded to the dtype. zeros, ones and scalar are
+   the same op under the names of their calls. */
 #define FILL_OP(word)                                                                              \
     static const gr_op word##_op = {.name = #word,                                                 \
                                     .kind = GR_CREATION,                                           \
@@ -89,7 +89,7 @@ gr_tensor *gr_scalar(gr_context *ctx, double value)
     return x;
 }
 
-/* A constant of x's context and dtype. */
+/* Makes a constant of x's context and dtype. */
 static gr_tensor *create_like(const gr_op *op, gr_tensor *x, const gr_dims *shape, double value)
 {
     gr_tensor *failed;
@@ -148,7 +148,7 @@ gr_tensor *gr_arange(gr_context *ctx, gr_dtype dtype, int64_t count)
 
 /* ---- From outside ---------------------------------------------------------------------------- */
 
-/* from_data(data): a copy of elements from outside */
+/* from_data(data): copies elements from the user's memory */
 static const gr_op from_data_op = {.name = "from_data",
                                    .kind = GR_FEED,
                                    .flags = GR_OP_NO_GRAD,
@@ -168,7 +168,7 @@ gr_tensor *gr_from_data(gr_context *ctx, gr_dtype dtype, gr_dims shape, const vo
     return x;
 }
 
-/* write(x): x's elements are replaced by others from outside */
+/* write(x): replaces x's elements by elements from the user's memory */
 static const gr_op write_op = {
     .name = "write", .kind = GR_FEED, .arity = 1, .flags = GR_OP_IN_PLACE};
 

@@ -1,11 +1,13 @@
-/* elementwise.c - runs a kernel over broadcast operands, block by block, and sums if asked to.
+/* elementwise.c - runs a kernel over broadcast operands, block by block, and sums the result on
+ * request.
  *
- * The blocks (GR_BLOCK elements) and the chunks in them (GR_CHUNK) are cut by index alone. A thread
- * computes whole blocks; the sum of a block lands in its own place and the places are folded in a
- * fixed tree. So threads change the time and never a bit.
+ * The blocks (GR_BLOCK elements) and their chunks (GR_CHUNK) are cut by index alone. A thread
+ * computes whole blocks. Each block stores its sum at its own place, and the sums are added in a
+ * fixed tree. So the number of threads changes the time and never a bit.
  *
- * An operand that lies in memory as the kernel wants it is passed as it is; any other is gathered
- * into scratch on the thread's stack. Nothing in a parallel region allocates or fails.
+ * An operand goes to the kernel directly if it is contiguous and has the kernel's dtype. Other
+ * operands are gathered into scratch on the thread's stack. Nothing in a parallel region allocates
+ * or fails.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,16 +16,16 @@
 
 enum { MOST_SHARES = 256 };
 
-/* What is the same for every chunk. */
+/* The data that all chunks share. */
 typedef struct plan {
     const gr_map *map;
-    gr_dtype dtype; /* that the kernel computes in */
-    int64_t size;   /* of its elements */
-    int64_t count;  /* of elements in all */
+    gr_dtype dtype; /* dtype in which the kernel computes */
+    int64_t size;   /* of an element in that dtype */
+    int64_t count;  /* number of elements */
     gr_reader readers[GR_MAP_ARRAYS];
-    bool direct[GR_MAP_ARRAYS];     /* an operand that needs no gathering */
-    bool direct_out[GR_MAP_ARRAYS]; /* a result that needs no conversion */
-    bool all_direct;               /* then a block is one chunk */
+    bool direct[GR_MAP_ARRAYS];     /* the operand needs no gathering */
+    bool direct_out[GR_MAP_ARRAYS]; /* the result needs no conversion */
+    bool all_direct;               /* a block is then one chunk */
 } plan;
 
 typedef struct scratch {
@@ -50,7 +52,7 @@ static void plan_begin(plan *p, const gr_map *map)
     }
 }
 
-/* Operands that are one element, repeated, fill their scratch once for a thread. */
+/* An operand with one repeated element fills its scratch once for each thread. */
 static void scratch_begin(const plan *p, scratch *s)
 {
     const int64_t count = p->count < GR_CHUNK ? p->count : GR_CHUNK;
@@ -59,7 +61,7 @@ static void scratch_begin(const plan *p, scratch *s)
             gr_reader_read(&p->readers[i], 0, count, p->dtype, s->in[i]);
 }
 
-/* Elements [start, start + count) through the kernel; into the lanes where the map sums. */
+/* Runs the kernel on elements [start, start + count). If the map sums, the sums go to the lanes. */
 static int run_chunk(const plan *p, scratch *s, int64_t start, int64_t count, double *lanes)
 {
     const gr_map *map = p->map;
@@ -101,10 +103,10 @@ static int run_block(const plan *p, scratch *s, int64_t block, double *sums)
     return bits;
 }
 
-/* A thread's share: neighbouring blocks, with one scratch. */
+/* A thread's share: adjacent blocks, with one scratch. */
 typedef struct shares {
     const plan *p;
-    int64_t blocks, count; /* of all; shares in all */
+    int64_t blocks, count; /* number of all blocks, number of shares */
     double *sums;
     int bits[MOST_SHARES];
 } shares;
@@ -153,7 +155,7 @@ int gr_map_run(const gr_map *map)
 
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
-/* Of the result; a comparison's is that of its operands, gr_scalar's aside. */
+/* Follows the result's dtype. A comparison follows its operands, except gr_scalars. */
 static int kernel_type(const gr_call *call)
 {
     if (gr_type(call->out) != GR_BOOL)
@@ -167,8 +169,8 @@ static int kernel_type(const gr_call *call)
     return narrow && !wide ? GR_K32 : GR_K64;
 }
 
-/* Contiguous operands of the result's shape, all in the kernel's own dtype, in one block: the kernel
-   alone. */
+/* A fast path for one block of contiguous operands that have the result's shape and the kernel's
+   dtype. It only calls the kernel. */
 static bool run_at_once(const gr_call *call, int ktype, gr_map_kernel *kernel)
 {
     const gr_dtype dtype = gr_ktype_dtype(ktype);

@@ -1,4 +1,4 @@
-/* gradients.c - the public walks backwards: gr_backward, gr_grad, gr_grad_with.
+/* gradients.c - the public calls of sweeps: gr_backward, gr_grad, gr_grad_with.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,7 +12,8 @@ static gr_status check_output(const char *op, gr_tensor *y, bool scalar)
     if (!gr_usable(op, y, 0, &failed))
         return gr_ctx(failed)->error;
     gr_context *ctx = gr_ctx(y);
-    if (ctx->program.rules_running) /* its marks would be those of the sweep that called the rule */
+    /* Inside a rule, a sweep would overwrite the marks of the outer sweep. */
+    if (ctx->program.rules_running)
         return gr_fail(ctx, GR_ERROR_GRADIENT, op, "called by an op's gradient rule");
     if (!gr_dtype_is_float(gr_type(y)))
         return gr_fail(ctx, GR_ERROR_DTYPE, op, "%s %s is no float", gr_dtype_name(gr_type(y)),
@@ -115,7 +116,8 @@ gr_tensor *gr_grad(gr_tensor *y, gr_tensor *x)
 
 /* ---- For all parameters ---------------------------------------------------------------------- */
 
-/* The sweep of backward, in an internal scope. Parameters that loss does not reach get nothing. */
+/* Runs the sweep of backward in an internal scope. A parameter gets no gradient if loss does not
+   depend on it. */
 static gr_status backward_in_scope(gr_tensor *loss, bool recording)
 {
     gr_context *ctx = gr_ctx(loss);

@@ -1,7 +1,7 @@
 /* linear.c - the linear ops that differentiation itself needs: sums, copies, views and zeros.
  *
- * Their gradient rules use nothing but one another. They read no values, so whatever is written
- * later, their gradients stand. ops/ gives them their public names.
+ * Their gradient rules use only each other. The rules read no values, so later writes cannot make
+ * their gradients wrong. ops/ gives these ops their public names.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,7 +11,7 @@
 #define READS_NOTHING                                                                              \
     .reads = {GR_READS_NOTHING, GR_READS_NOTHING, GR_READS_NOTHING, GR_READS_NOTHING}
 
-/* g reaches each operand as it is; the engine sums it down to the operand's shape and dtype. */
+/* Passes g to each operand unchanged. The engine sums it down to the operand's shape and dtype. */
 static void pass_on_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     for (int i = 0; i < n->count; i++)
@@ -63,7 +63,8 @@ static void copy_block(void *state, int64_t block)
                    gr_bytes(c->to) + at * gr_dtype_size(dtype));
 }
 
-/* A transposed matrix, in tiles: within one, a cache line that was read serves all of its elements. */
+/* Copies a transposed matrix in tiles, so that all elements of a cache line are used after one
+   read. */
 enum { TILE_ROWS = 32, TILE_COLUMNS = 16 };
 
 #define COPY_TILE(type)                                                                            \
@@ -125,7 +126,7 @@ static gr_status copy_shape(const gr_call *call, gr_form *results)
     return GR_OK;
 }
 
-/* contiguous(x): the same elements, copied;  dx = g */
+/* contiguous(x): copies the elements;  dx = g */
 static const gr_op copy_op = {.name = "contiguous",
                               .kind = GR_GATHER,
                               .arity = 1,
@@ -136,7 +137,7 @@ static const gr_op copy_op = {.name = "contiguous",
                               READS_NOTHING};
 gr_tensor *gr_linear_copy(gr_tensor *x) { return gr_apply_with(&copy_op, 1, &x, NULL); }
 
-/* cast(x): each element converted, rounded once;  dx = g in x's dtype, between floats */
+/* cast(x): converts each element with one rounding;  dx = g in x's dtype, between floats */
 static const gr_op convert_op = {.name = "cast",
                                  .kind = GR_ELEMENTWISE,
                                  .arity = 1,
@@ -164,7 +165,7 @@ gr_tensor *gr_linear_convert(gr_tensor *x, gr_dtype dtype)
 
 /* ---- Views ----------------------------------------------------------------------------------- */
 
-/* The attributes say the result's shape and strides. */
+/* Attributes: shape and strides of the result. */
 typedef struct view {
     gr_dims shape, strides;
 } view;
@@ -183,7 +184,7 @@ static gr_tensor *apply_view(const gr_op *op, gr_tensor *x, const gr_dims *shape
     return gr_apply_with(op, 1, &x, &v);
 }
 
-/* alias(x): the same elements;  dx = g */
+/* alias(x): shows the same elements;  dx = g */
 static const gr_op alias_op = {.name = "alias",
                                .kind = GR_VIEW,
                                .arity = 1,
@@ -197,7 +198,7 @@ gr_tensor *gr_linear_alias(gr_tensor *x)
     return apply_view(&alias_op, x, &shape, &strides);
 }
 
-/* reshape(x): the elements in row-major order under another shape;  dx = g under x's shape */
+/* reshape(x): the elements in row-major order with another shape;  dx = g with x's shape */
 static void reshape_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     const gr_dims shape = gr_shape_of(n->in[0]);
@@ -219,7 +220,7 @@ gr_tensor *gr_linear_reshape(gr_tensor *x, const gr_dims *shape)
     return apply_view(&reshape_op, x, shape, &strides);
 }
 
-/* expand(x): x broadcast to a larger shape;  dx = g, which the engine sums down */
+/* expand(x): x broadcast to a larger shape;  dx = g, and the engine sums it down */
 static const gr_op expand_op = {.name = "expand",
                                 .kind = GR_VIEW,
                                 .arity = 1,
@@ -268,7 +269,7 @@ gr_tensor *gr_reduce_spread(const gr_node *n, gr_tensor *g)
     return gr_linear_expand(gr_linear_reshape(g, &attributes->kept_shape), &shape);
 }
 
-/* sum: dx = g, repeated along the axes that went */
+/* sum: dx = g, repeated along the reduced axes */
 static void sum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     dx[0] = gr_reduce_spread(n, g);
@@ -284,7 +285,8 @@ const gr_op gr_sum_op = {.name = "sum",
                          .vjp = sum_vjp,
                          READS_NOTHING};
 
-/* Marks the axes; SHAPE for one that x has not, or twice. */
+/* Marks the axes. Fails with SHAPE for an axis that x does not have, and for one that comes
+   twice. */
 static gr_status mark_axes(const gr_op *op, const gr_tensor *x, const gr_dims *axes, bool *reduced)
 {
     const int ndim = gr_axes_of(x);
@@ -327,7 +329,7 @@ gr_tensor *gr_reduce_apply(const gr_op *op, gr_tensor *x, const gr_dims *axes, b
     return gr_apply_in(gr_ctx(x), op, 1, &x, &a);
 }
 
-/* The axes that are new in x, or of size 1 in the shape and not in x, are summed. */
+/* Sums over the axes that only x has, and over those that have size 1 only in the shape. */
 gr_tensor *gr_linear_sum_to(gr_tensor *x, const gr_dims *shape)
 {
     gr_dims axes = {0};

@@ -1,8 +1,8 @@
-/* parameter.c - leaves that gradients are asked for, and what gr_backward sums up for them.
+/* parameter.c - parameters, and the gradients that gr_backward adds up for them.
  *
- * A parameter's gradient is a header of the root that has a buffer only while there is a gradient,
- * or a user has asked for it. The first gradient since it was forgotten takes over the sweep's
- * buffer; later ones are added to it in place.
+ * The gradient of a parameter is a header in the root scope. It has a buffer only if there is a
+ * gradient or if a user has asked for it. The first gradient after a reset takes over the sweep's
+ * buffer. Later gradients are added to it in place.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,10 +11,10 @@
 
 struct gr_parameter_state {
     gr_tensor *tensor;   /* the parameter */
-    gr_tensor *gradient; /* of its shape and dtype */
+    gr_tensor *gradient; /* has the parameter's shape and dtype */
     bool has_gradient;
-    bool is_shown;            /* a user holds the gradient: it has elements at all times */
-    gr_parameter_state *next; /* of those that a sweep has met */
+    bool is_shown;            /* a user has the gradient, so it always has elements */
+    gr_parameter_state *next; /* in the list of those that a sweep has visited */
 };
 
 static gr_parameter_state *state_of(const gr_tensor *x) { return gr_history_of(x)->parameter; }
@@ -23,7 +23,7 @@ bool gr_is_parameter(const gr_tensor *x) { return state_of(x) != NULL; }
 
 /* ---- Leaves ---------------------------------------------------------------------------------- */
 
-/* detach(x) and variable(x): the same elements, as a leaf. They are entries, without a gradient. */
+/* detach(x) and variable(x): the same elements as a leaf. They are entries without a gradient. */
 static gr_status same_form(const gr_call *call, gr_form *results)
 {
     *results = (gr_form){.dtype = gr_type(call->in[0]),
@@ -115,7 +115,7 @@ static void fill_zeros(gr_tensor *x)
     memset(gr_bytes(x), 0, (size_t)(gr_count(x) * gr_dtype_size(gr_type(x))));
 }
 
-/* Gives the gradient elements, zeros, where it has none; false after MEMORY. */
+/* Gives the gradient elements of 0 if it has no elements. False after MEMORY. */
 static bool show(gr_parameter_state *state)
 {
     if (!gr_bytes(state->gradient)) {
@@ -180,7 +180,7 @@ void gr_meet_parameter(gr_tensor *x, gr_parameter_state **list)
     *list = state;
 }
 
-/* Each sum in a buffer that the gradient can take over, where it will. */
+/* Puts each sum into a buffer that the gradient can take over, if it will do so. */
 bool gr_prepare_gradients(gr_parameter_state *list)
 {
     for (gr_parameter_state *state = list; state; state = state->next) {

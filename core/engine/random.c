@@ -1,13 +1,13 @@
-/* random.c - random numbers that are a function of seed, stream and index.
+/* random.c - random numbers as a function of seed, stream and index.
  *
- * Each call that makes random numbers has the next stream; element i of it uses words of counter
- * i / 2, two for each element. Nothing depends on who computes it, or on what was computed before.
+ * Each call that makes random numbers takes the next stream. Element i takes two words of counter i
+ * / 2. So nothing depends on the threads or on earlier work.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "core/engine/engine.h"
 
-/* What a call carries. */
+/* The attributes of a call. */
 typedef struct random_attributes {
     int64_t dtype;
     gr_dims shape;
@@ -23,7 +23,7 @@ static gr_status random_shape(const gr_call *call, gr_form *results)
     return GR_OK;
 }
 
-/* A call that succeeds counts. */
+/* Only a call that succeeds moves on to the next stream. */
 static gr_tensor *draw(gr_context *ctx, const gr_op *op, const random_attributes *attributes)
 {
     gr_tensor *x = gr_apply_in(ctx, op, 0, NULL, attributes);
@@ -34,7 +34,7 @@ static gr_tensor *draw(gr_context *ctx, const gr_op *op, const random_attributes
 
 /* ---- Floats ---------------------------------------------------------------------------------- */
 
-/* Two words for each of the elements [start, start + count), an even start. */
+/* Fills in two words for each of the elements [start, start + count). start is even. */
 static void fill_words(uint64_t seed, uint64_t stream, int64_t start, int64_t count, uint32_t *to)
 {
     for (int64_t i = 0; i < count; i += 2) {
@@ -44,8 +44,8 @@ static void fill_words(uint64_t seed, uint64_t stream, int64_t start, int64_t co
     }
 }
 
-/* Uniform in [0,1), 53 bits; where the dtype is narrower, as many as it holds, so that it is not
-   rounded up to 1. */
+/* Returns a uniform number in [0,1) with 53 bits. A narrower dtype gets only as many bits as it
+   holds. Otherwise rounding could give 1. */
 static double uniform(const uint32_t *pair, gr_dtype dtype)
 {
     const uint64_t bits = (uint64_t)pair[0] << 32 | pair[1];
@@ -125,8 +125,9 @@ gr_tensor *gr_randn(gr_context *ctx, gr_dtype dtype, gr_dims shape)
 
 /* ---- Orders ---------------------------------------------------------------------------------- */
 
-/* A number in [0, bound), each as likely as any other, from the 64-bit words of one element on:
-   Lemire's multiplication, drawn again (from a counter far away) where it would be biased. */
+/* Returns a number in [0, bound) with equal probabilities. It reads the 64-bit words of one
+   element. This is Lemire's multiplication method. Where the method would be biased, it draws again
+   from a counter far away. */
 static uint64_t below(uint64_t bound, uint64_t seed, uint64_t stream, uint64_t element)
 {
     const uint64_t threshold = -bound % bound;
@@ -139,7 +140,7 @@ static uint64_t below(uint64_t bound, uint64_t seed, uint64_t stream, uint64_t e
     }
 }
 
-/* Fisher and Yates, as Durstenfeld wrote it down (Communications of the ACM, 1964). */
+/* The shuffle of Fisher and Yates in Durstenfeld's form (Communications of the ACM, 1964). */
 static gr_status permutation_run(const gr_call *call)
 {
     const random_attributes *r = call->attributes;

@@ -1,33 +1,35 @@
 /* sums.c - sums over some of a tensor's axes.
  *
- * For each element of the result the reduced elements have an order, row-major over the reduced
- * axes: element r goes to block r / GR_BLOCK and there to lane r % GR_LANES; lanes and blocks are
- * folded in fixed trees, in double. That alone defines the sum, bit for bit, whatever the operand's
- * strides. There are two ways to walk, with the same bits:
+ * The reduced elements of each result element are numbered in row-major order over the reduced
+ * axes. Element r belongs to block r / GR_BLOCK and to lane r % GR_LANES of it. Lanes and blocks
+ * are added in fixed trees, in double. This alone defines every bit of the sum. The strides of the
+ * operand have no influence.
  *
- *   along   one result element after the other, each over its own row of elements;
- *   across  many neighbouring result elements at once, where these are neighbours in memory and
- *           the reduced ones are not (sums over the first axis).
+ * There are two ways to walk, which give the same bits:
+ *
+ *   along   computes one result element after the other;
+ *   across  computes many adjacent result elements at once. It serves sums over the first axis,
+ *           where result elements are adjacent in memory and reduced elements are not.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "core/engine/engine.h"
 #include <string.h>
 
-enum { TILE = 64 }; /* result elements side by side */
+enum { TILE = 64 }; /* number of result elements side by side */
 
 typedef struct reduction {
     gr_context *ctx;
-    int64_t shape[GR_MAX_DIMS], strides[GR_MAX_DIMS]; /* x's, with its reduced axes last */
+    int64_t shape[GR_MAX_DIMS], strides[GR_MAX_DIMS]; /* of x, with its reduced axes last */
     gr_reader reader;
     int ktype;
     gr_dtype dtype;
-    int64_t outputs, reduced, blocks; /* result elements; elements and blocks of each */
+    int64_t outputs, reduced, blocks; /* number of result elements; elements and blocks of each */
     bool direct;                      /* elements are contiguous and need no conversion */
     double *sums;                     /* [outputs][blocks] */
 } reduction;
 
-/* The axes that stay, then the reduced ones, each group in x's order. */
+/* Puts the kept axes first and then the reduced ones. Each group keeps x's order. */
 static void order_axes(reduction *r, const gr_tensor *x, const bool *reduced)
 {
     r->outputs = r->reduced = 1;
@@ -82,7 +84,7 @@ static void run_along(void *state, int64_t task)
 
 /* ---- Across ---------------------------------------------------------------------------------- */
 
-/* True if two axes are left, the result's with stride 1 outside and a reduced one inside. */
+/* True if two axes remain: a result axis with stride 1 outside, and a reduced axis inside. */
 static bool is_across(const reduction *r)
 {
     return r->reader.ndim == 2 && r->reader.strides[0] == 1 && r->reader.shape[0] == r->outputs &&
@@ -113,7 +115,7 @@ static void run_across(void *state, int64_t task)
 
 /* ---- Both ------------------------------------------------------------------------------------ */
 
-/* Each sum over the divisor, rounded once. */
+/* Divides each sum by the divisor and rounds once. */
 static void store(const reduction *r, double divisor, gr_tensor *out)
 {
     const int64_t size = gr_dtype_size(gr_type(out));

@@ -1,15 +1,17 @@
-/* sweep.c - gradients: one walk over the ancestors of a result, backwards.
+/* sweep.c - gradients: a sweep walks from a result back over its ancestors.
  *
- * 1. collect: the entries that the result comes from, youngest first. A frontier (a pairing heap)
- *    gives the youngest entry that is still to be met; serial numbers are the order, so nothing is
- *    sorted and nothing recurses.
- * 2. mark: oldest first, which operands depend on an input that is asked for.
- * 3. walk back: youngest first, each marked entry's rule. The engine brings what a rule gives to the
- *    operand's shape and dtype, and adds it to what the operand has already.
+ *   1. collect: finds the entries that the result depends on, youngest first. A frontier (a
+ *      pairing heap) gives the youngest entry that is still to be visited. Serial numbers are the
+ *      order, so there is no sort and no recursion.
+ *   2. mark: walks from the oldest entry, and marks operands that depend on a requested input.
+ *   3. walk back: walks from the youngest entry, and calls the rule of each marked entry. The
+ *      engine converts each new gradient to the operand's shape and dtype, and adds it to the
+ *      operand's sum.
  *
- * Where the sweep is not recorded, each rule runs in an internal scope: its temporaries die with
- * it, what it returns moves to the sweep's scope, and an upstream gradient dies after its rule.
- * Where it is recorded, the rule's ops are entries of the user's scope, and nothing is freed.
+ * If the sweep is not recorded, each rule runs in an internal scope. The temporaries of the rule
+ * are freed with this scope, and its gradients move to the scope of the sweep. An upstream gradient
+ * is freed after its rule. If the sweep is recorded, the ops of the rule are entries of the user's
+ * scope, and nothing is freed.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,7 +21,7 @@
 
 /* ---- The frontier ---------------------------------------------------------------------------- */
 
-/* Of two heaps one: the younger root gets the other as a child. */
+/* Joins two heaps. The younger root gets the older root as a child. */
 static gr_entry *meld(gr_entry *a, gr_entry *b)
 {
     if (!a || !b)
@@ -30,7 +32,7 @@ static gr_entry *meld(gr_entry *a, gr_entry *b)
     return top;
 }
 
-/* What is left without the root: its children melded in pairs, then the pairs into one. */
+/* Returns the heap without its root. It joins the children in pairs, and then joins the pairs. */
 static gr_entry *without_root(gr_entry *root)
 {
     gr_entry *pairs = NULL, *rest = NULL;
@@ -83,7 +85,7 @@ static void collect(gr_sweep_state *s, const gr_tensor *y)
     }
 }
 
-/* From here on x gets a gradient in this sweep. */
+/* Marks that x gets a gradient in this sweep. */
 static void mark(const gr_sweep_state *s, gr_tensor *x)
 {
     gr_history *history = gr_history_of(x);
@@ -93,7 +95,7 @@ static void mark(const gr_sweep_state *s, gr_tensor *x)
     history->sum = NULL;
 }
 
-/* Whether x gets a gradient: an input, or a result that depends on one. */
+/* True if x gets a gradient: it is an input, or a result that depends on an input. */
 static bool depends(gr_sweep_state *s, gr_tensor *x)
 {
     if (!is_live(x))
@@ -152,7 +154,7 @@ static unsigned reads_of(const gr_entry *entry)
     return reads;
 }
 
-/* False, with the error, if x was written since the entry was kept. */
+/* If x was written since the entry was kept, raises an error and returns false. */
 static bool is_fresh(const gr_entry *entry, const char *what, int which, const gr_tensor *x,
                      int64_t version)
 {
@@ -201,7 +203,7 @@ static bool raise_bad_gradient(const gr_sweep_state *s, const char *op, const gr
     return false;
 }
 
-/* A gradient as its operand wants it: same dtype, same shape. */
+/* Converts a gradient to its operand's dtype and shape. */
 static gr_tensor *fit(gr_tensor *gradient, const gr_tensor *x)
 {
     if (gr_type(gradient) != gr_type(x))
@@ -212,7 +214,8 @@ static gr_tensor *fit(gr_tensor *gradient, const gr_tensor *x)
     return gr_linear_sum_to(gradient, &shape);
 }
 
-/* A tensor of the sweep's scope with the gradient's elements: itself, if the rule has made it. */
+/* Returns a tensor in the sweep's scope with the gradient's elements. This is the gradient itself
+   if the rule has made it. */
 static gr_tensor *adopt(const gr_sweep_state *s, gr_tensor *gradient)
 {
     if (gr_scope_of(gradient) == s->ctx->scope && s->ctx->scope != s->scope) {
@@ -222,7 +225,8 @@ static gr_tensor *adopt(const gr_sweep_state *s, gr_tensor *gradient)
     return gr_view_in(s->scope, gradient);
 }
 
-/* sum + gradient, in the buffer of one of them if nobody else holds it. NULL on an error. */
+/* Returns sum + gradient. It reuses the buffer of one of them if nobody else holds that buffer.
+   NULL on an error. */
 static gr_tensor *add_up(const gr_sweep_state *s, gr_tensor *sum, gr_tensor *gradient)
 {
     if (gr_owns_buffer(sum))
@@ -253,7 +257,7 @@ static bool add_gradient(const gr_sweep_state *s, const char *op, gr_tensor *x,
     return true;
 }
 
-/* Zeros that the sweep owns, for x's shape. */
+/* Makes zeros of x's shape that the sweep owns. */
 static gr_tensor *zeros_for(const gr_sweep_state *s, const gr_tensor *x)
 {
     const gr_dims shape = gr_shape_of(x);
@@ -263,7 +267,7 @@ static gr_tensor *zeros_for(const gr_sweep_state *s, const gr_tensor *x)
     return adopt(s, zeros);
 }
 
-/* x's sum in a buffer of its own, to be added to in place. */
+/* Returns x's sum in a buffer that nobody else holds, so that it can be added to in place. */
 static gr_tensor *own_sum(const gr_sweep_state *s, gr_tensor *x)
 {
     gr_history *history = gr_history_of(x);
@@ -282,7 +286,8 @@ static gr_tensor *own_sum(const gr_sweep_state *s, gr_tensor *x)
 
 /* ---- The way back ---------------------------------------------------------------------------- */
 
-/* The upstream gradients of the results; zeros for one of several that nothing reached. */
+/* Collects the upstream gradients of the results. If an op has several results, a result without a
+   gradient gets zeros. */
 static bool gather_upstream(const gr_sweep_state *s, gr_entry *entry)
 {
     for (int k = 0; k < entry->visible; k++) {
@@ -389,7 +394,7 @@ static bool call_rule(const gr_sweep_state *s, gr_entry *entry)
     return add_gradients(s, entry, dx) && ctx->error == GR_OK;
 }
 
-/* An upstream gradient is spent, unless it was asked for. */
+/* After the rule an upstream gradient is no longer needed, unless it is a requested one. */
 static void free_upstream(const gr_sweep_state *s, gr_entry *entry)
 {
     for (int k = 0; k < entry->visible; k++) {
@@ -448,7 +453,7 @@ bool gr_sweep_back(gr_sweep_state *s, gr_tensor *y, gr_tensor *seed)
 
 /* ---- Sweeps for a list of inputs ------------------------------------------------------------- */
 
-/* The inputs' gradients as tensors of the scope `outer`. */
+/* Returns the inputs' gradients as tensors of the scope `outer`. */
 static bool hand_out(const gr_sweep_state *s, gr_tensors inputs, gr_scope *outer,
                      gr_tensor **gradients)
 {
@@ -506,8 +511,8 @@ void gr_vjp_by_composition(const gr_node *node, gr_tensor *g, gr_tensor **dx, gr
     gr_tensor **in = lists, **inputs = lists + count, **gradients = inputs + count;
     int64_t wanted = 0;
     const int64_t since = ctx->program.serial;
-    /* The composition is recorded even where the sweep around it is not. Aliases of the operands
-       keep the two sweeps apart. */
+    /* The composition is recorded even if the outer sweep is not. Aliases of the operands keep the
+       two sweeps apart. */
     ctx->program.no_grad = 0;
     for (int i = 0; i < count; i++) {
         in[i] = node->wanted[i] ? gr_linear_alias(node->in[i]) : node->in[i];

@@ -1,4 +1,4 @@
-/* sweep.h - what sweep.c and gradients.c share: one sweep under way.
+/* sweep.h - the state of one sweep, which sweep.c and gradients.c share.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -10,27 +10,27 @@
 
 typedef struct gr_sweep_state {
     gr_context *ctx;
-    int64_t id, since;   /* its number; entries before `since` are not met */
+    int64_t id, since;   /* its number; it does not visit entries older than `since` */
     bool record;         /* the gradients can be differentiated again */
-    bool all_parameters; /* each parameter that is met is an input */
-    gr_scope *scope;     /* of the sums of gradients */
-    gr_entry *youngest, *oldest;    /* the entries met */
-    gr_parameter_state *parameters; /* met */
+    bool all_parameters; /* each parameter that it visits is an input */
+    gr_scope *scope;     /* owns the sums of gradients */
+    gr_entry *youngest, *oldest;    /* the visited entries */
+    gr_parameter_state *parameters; /* the visited parameters */
 } gr_sweep_state;
 
-/* Asks for the gradients of these. Entries that are older than all of them cannot matter. */
+/* Requests the gradients of these inputs. Entries older than all inputs cannot matter. */
 void gr_sweep_inputs(gr_sweep_state *s, gr_tensors inputs);
 
-/* Meets y's ancestors; whether y depends on an input. */
+/* Visits y's ancestors. True if y depends on an input. */
 bool gr_sweep_reaches(gr_sweep_state *s, gr_tensor *y);
 
-/* Walks back from y; false after an error. */
+/* Walks back from y. False after an error. */
 bool gr_sweep_back(gr_sweep_state *s, gr_tensor *y, gr_tensor *seed);
 
 /* Adds a parameter to the list. */
 void gr_meet_parameter(gr_tensor *x, gr_parameter_state **list);
 
-/* For each parameter of the list that has a sum: prepare may fail, commit not. */
+/* Work on each parameter of the list that has a sum. prepare may fail. commit cannot fail. */
 bool gr_prepare_gradients(gr_parameter_state *list);
 void gr_commit_gradients(gr_parameter_state *list);
 

@@ -1,21 +1,22 @@
-/* context.c - a context with its failed tensor, and the contexts that stand for its absence.
+/* context.c - a context with its failed tensor, and constant contexts that stand in for a missing
+ * one.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "core/tensor/tensor.h"
 #include <gradus/extend.h>
 
-/* What gr_context_new allocates. */
+/* The object that gr_context_new allocates. */
 typedef struct whole_context {
     gr_context context;
     _Alignas(GR_MEMBER_BYTES) gr_header failed;
 } whole_context;
 
-/* The allocator aligns to what the failed tensor's handle needs. */
+/* The failed tensor's handle needs this alignment. */
 enum { WHOLE_ALIGNMENT = GR_MEMBER_BYTES };
 
-/* What stands for the absence of a context: broken, with its error from the start. It has no
-   allocator, and never changes. */
+/* Stands in for a missing context. It is broken and has its error from the start. It has no
+   allocator and never changes. */
 #define STAND_IN(name, code, text)                                                                 \
     {.broken = true,                                                                               \
      .error = code,                                                                                \
@@ -58,7 +59,7 @@ gr_status gr_context_free(gr_context *ctx)
         return GR_ERROR_NULL;
     const gr_status status = gr_finish(ctx);
     const gr_allocator allocator = ctx->allocator;
-    if (!allocator.release) /* a stand-in */
+    if (!allocator.release) /* this is a stand-in */
         return status;
     gr_context_end(ctx);
     allocator.release(allocator.state, ctx, sizeof(whole_context));

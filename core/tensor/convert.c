@@ -1,8 +1,9 @@
-/* convert.c - reading elements of any dtype, stride and broadcast as contiguous ones of another.
+/* convert.c - reads elements of any dtype and strides, broadcasts them, and converts them to
+ * contiguous elements of another dtype.
  *
- * A run is a number of elements at one stride. Every conversion goes through one of three carriers
- * that hold the source exactly: float (from f16, bf16, f32), double (to and from the rest), int64
- * (between integers), so that each result is rounded once.
+ * A run is a number of elements with one stride. Each conversion goes through one of three carrier
+ * types that hold the source exactly: float (from f16, bf16, f32), double (to and from the rest),
+ * int64 (between integers). So each result is rounded once.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -10,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { RUN = 256 }; /* elements of the carrier held on the stack */
+enum { RUN = 256 }; /* elements of the carrier on the stack */
 
 /* ---- Reading a run into a carrier ------------------------------------------------------------ */
 
@@ -22,7 +23,7 @@ enum { RUN = 256 }; /* elements of the carrier held on the stack */
     }                                                                                              \
     break
 
-/* From any dtype to float or double, exactly (i64 above 2^53: rounded once). */
+/* From any dtype to float or double. Exact, except that i64 above 2^53 is rounded once. */
 #define DEFINE_READ(name, carrier)                                                                 \
     static void name(gr_dtype dtype, const char *from, int64_t stride, int64_t count, carrier *to) \
     {                                                                                              \
@@ -70,14 +71,14 @@ static void read_integer(gr_dtype dtype, const char *from, int64_t stride, int64
         memcpy(to + i * (size), from + i * stride * (size), (size));                               \
     break
 
-/* The elements as they are, to contiguous ones. */
+/* Copies the elements to contiguous ones without a conversion. */
 static void read_same(int64_t size, const char *from, int64_t stride, int64_t count, char *to)
 {
     if (stride == 1) {
         memcpy(to, from, (size_t)(count * size));
         return;
     }
-    switch (size) { /* a copy of a known size is one instruction */
+    switch (size) { /* the copy of a known size is one instruction */
     case 8:
         COPY_EACH(8);
     case 4:
@@ -91,8 +92,8 @@ static void read_same(int64_t size, const char *from, int64_t stride, int64_t co
 
 /* ---- Writing a carrier ----------------------------------------------------------------------- */
 
-/* Towards 0, clamped to [low, high]; NaN gives 0. high is 2^k - 1 rounded to double; for i64 that
-   is 2^63, so "not below" stands for "above". */
+/* Truncates towards 0 and clamps to [low, high]. NaN gives 0. high is 2^k - 1, rounded to double.
+   For i64 this is 2^63, so the test for "above" is "not below". */
 static int64_t clamp(double value, int64_t low, int64_t high)
 {
     if (value != value)
@@ -164,7 +165,7 @@ static void write_integer(const int64_t *from, gr_dtype dtype, void *to, int64_t
 
 /* ---- A run from any dtype to any ------------------------------------------------------------- */
 
-/* At most RUN elements, by way of the carrier that holds the source exactly. */
+/* Converts at most RUN elements through the carrier that holds the source exactly. */
 static void convert_short(gr_dtype from, const char *in, int64_t stride, gr_dtype to, char *out,
                           int64_t count)
 {
@@ -187,8 +188,8 @@ static void convert_short(gr_dtype from, const char *in, int64_t stride, gr_dtyp
     }
 }
 
-/* i64 to a float narrower than double would round twice by way of double: round to odd in
-   between. */
+/* From i64 to a float narrower than double, a plain double in between would round twice. Rounding
+   to odd avoids that. */
 static double odd_double(int64_t value)
 {
     double rounded = (double)value;
@@ -197,7 +198,7 @@ static double odd_double(int64_t value)
     const int64_t back = rounded >= 0x1p63 ? INT64_MAX : (int64_t)rounded;
     if (back == value && rounded < 0x1p63)
         return rounded;
-    /* Truncate towards zero, then set the last bit: what follows cannot lie on a tie. */
+    /* Truncates towards zero and sets the last bit. So the next rounding never meets a tie. */
     if ((value > 0) == (back > value || rounded >= 0x1p63))
         rounded = nextafter(rounded, 0);
     uint64_t bits;
@@ -241,13 +242,14 @@ static void convert_run(gr_dtype from, const char *in, int64_t stride, gr_dtype 
 
 void gr_convert(gr_dtype from, const void *in, gr_dtype to, void *out, int64_t count)
 {
-    if (count) /* of none the address may be NULL */
+    if (count) /* for no elements the address may be NULL */
         convert_run(from, in, 1, to, out, count);
 }
 
 /* ---- Readers --------------------------------------------------------------------------------- */
 
-/* Appends an axis inside the others, merged with the one before where memory goes on alike. */
+/* Appends an axis as the innermost one. It merges with the axis before if memory continues with the
+   same step. */
 static void append_axis(gr_reader *reader, int64_t size, int64_t stride)
 {
     const int last = reader->ndim - 1;
@@ -294,7 +296,7 @@ void gr_reader_begin_view(gr_reader *reader, const void *data, gr_dtype dtype, i
 void gr_reader_read(const gr_reader *reader, int64_t start, int64_t count, gr_dtype to, void *out)
 {
     const int64_t from_size = gr_dtype_size(reader->dtype), to_size = gr_dtype_size(to);
-    if (count == 0) /* then a size may be 0, by which an index cannot be divided */
+    if (count == 0) /* a size may be 0 here, and an index cannot be divided by 0 */
         return;
     if (reader->ndim <= 1) {
         const int64_t stride = reader->ndim ? reader->strides[0] : 0;
@@ -302,7 +304,7 @@ void gr_reader_read(const gr_reader *reader, int64_t start, int64_t count, gr_dt
                     count);
         return;
     }
-    /* Where the first element is: its index along each axis, and its address. */
+    /* Finds the first element: its index along each axis, and its address. */
     int64_t index[GR_MAX_DIMS], rest = start;
     const char *at = reader->data;
     for (int i = reader->ndim - 1; i >= 0; i--) {
@@ -318,7 +320,7 @@ void gr_reader_read(const gr_reader *reader, int64_t start, int64_t count, gr_dt
         convert_run(reader->dtype, at, reader->strides[last], to, into, run);
         into += run * to_size;
         count -= run;
-        /* On to the next run: carry over the outer axes. */
+        /* Goes on to the next run: carries over to the outer axes. */
         at -= index[last] * reader->strides[last] * from_size;
         index[last] = 0;
         for (int i = last - 1; i >= 0; i--) {

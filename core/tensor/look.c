@@ -1,4 +1,4 @@
-/* look.c - looking at tensors: their fields, and the values of their elements.
+/* look.c - reads the fields of tensors and the values of their elements.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -110,8 +110,8 @@ int gr_axis_of(int ndim, int64_t axis)
     return axis >= 0 && axis < ndim ? (int)axis : -1;
 }
 
-/* The size of axis `axis` of a shape that is aligned at the right with `count` axes; 1 before its
-   first. */
+/* Returns the size along `axis` when the shape is aligned at the right with `count` axes. Axes
+   before the first have size 1. */
 static int64_t aligned_size(const gr_dims *shape, int count, int axis)
 {
     const int at = axis - (count - shape->count);
@@ -159,7 +159,7 @@ bool gr_check_shape(gr_context *ctx, const char *op, gr_dtype dtype, const gr_di
                     gr_dims_text(shape).text);
             return false;
         }
-        /* The product without its zeros, because strides are products of some of the sizes. */
+        /* Leaves out sizes of 0, because strides are products of only some of the sizes. */
         if (shape->at[i] > 0)
             overflow |= __builtin_mul_overflow(elements, shape->at[i], &elements);
     }

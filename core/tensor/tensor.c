@@ -1,4 +1,4 @@
-/* tensor.c - headers: making them, viewing through them, checking them.
+/* tensor.c - headers of tensors: making them, making views, checking them.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -160,13 +160,13 @@ bool gr_usable(const char *op, const gr_tensor *x, int position, gr_tensor **fai
     *failed = ctx->failed;
     if (state == GR_DEAD)
         gr_fail(ctx, GR_ERROR_SCOPE, op, "operand %d belongs to a scope that has ended", position);
-    else if (state == GR_FAILED && ctx->error == GR_OK) /* it was cleared since */
+    else if (state == GR_FAILED && ctx->error == GR_OK) /* the user cleared it */
         gr_fail(ctx, GR_ERROR_ARGUMENT, op, "operand %d is the result of a call that failed",
                 position);
     return state == GR_LIVE;
 }
 
-/* The first operand's context that can be used: others may name none. */
+/* Returns the first usable context among the operands. Some operands may have none. */
 static gr_context *any_context(int64_t count, gr_tensor *const *in)
 {
     for (int64_t i = 0; i < count; i++)

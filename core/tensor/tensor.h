@@ -1,8 +1,9 @@
-/* tensor.h - n-d views of buffers: what the rooms above may ask of them. It knows no op.
+/* tensor.h - n-d views of buffers, as the other folders see them. Nothing here knows ops.
  *
- * A gr_tensor * is a handle: the address of a header, and in its low bits the header's generation.
- * A header is used again after its scope has ended, with the next generation, so that a handle into
- * an ended scope is noticed. Only this room looks into headers; others call the functions here.
+ * A gr_tensor * is a handle: the address of a header, with the header's generation in the low bits.
+ * After its scope has ended, a header is used again with the next generation. So a handle into an
+ * ended scope is detected. Only this folder reads headers directly; all others call the functions
+ * here.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,24 +14,24 @@
 
 /* ---- Headers --------------------------------------------------------------------------------- */
 
-/* How a tensor came to be and what the sweep that meets it notes: the engine's part of a header. */
+/* The engine's part of a header: where the tensor comes from, and the notes of a sweep. */
 typedef struct gr_history {
-    struct gr_entry *entry;         /* that made it; NULL: a leaf */
-    struct gr_parameter_state *parameter; /* what gr_backward adds to, or NULL */
-    int64_t born;                   /* the program's serial when it was made */
-    int64_t sweep;                  /* the last sweep that met it */
+    struct gr_entry *entry;         /* the entry that made it; NULL for a leaf */
+    struct gr_parameter_state *parameter; /* gr_backward adds to it; may be NULL */
+    int64_t born;                   /* the program's serial when the tensor was made */
+    int64_t sweep;                  /* the last sweep that visited it */
     int64_t asked;                  /* the last sweep that was asked for its gradient */
-    gr_tensor *sum;                 /* its gradient so far, in that sweep */
+    gr_tensor *sum;                 /* the sum of its gradients in that sweep */
 } gr_history;
 
 typedef struct gr_header {
     gr_member member;
     uint8_t dtype, ndim;
-    bool weak; /* gr_scalar: takes the other operand's dtype */
+    bool weak; /* a gr_scalar: takes the other operand's dtype */
     bool requires_grad;
     int64_t shape[GR_MAX_DIMS];
-    int64_t strides[GR_MAX_DIMS]; /* elements */
-    char *data;                   /* the first element; NULL in a failed tensor */
+    int64_t strides[GR_MAX_DIMS]; /* in elements */
+    char *data;                   /* the first element; NULL for a failed tensor */
     gr_history history;
 } gr_header;
 _Static_assert(sizeof(gr_header) <= GR_MEMBER_BYTES, "a header is a member");
@@ -42,7 +43,7 @@ static inline gr_header *gr_header_of(const gr_tensor *x)
 
 /* ---- Fields ---------------------------------------------------------------------------------- */
 
-/* These ask for a tensor that is not NULL. */
+/* These require a tensor that is not NULL. */
 static inline gr_context *gr_ctx(const gr_tensor *x) { return gr_header_of(x)->member.ctx; }
 static inline gr_scope *gr_scope_of(const gr_tensor *x) { return gr_header_of(x)->member.scope; }
 static inline gr_buffer *gr_buffer_of(const gr_tensor *x) { return gr_header_of(x)->member.buffer; }
@@ -57,7 +58,7 @@ static inline void gr_set_requires_grad(gr_tensor *x) { gr_header_of(x)->require
 static inline bool gr_wants_grad(const gr_tensor *x) { return gr_header_of(x)->requires_grad; }
 static inline gr_history *gr_history_of(const gr_tensor *x) { return &gr_header_of(x)->history; }
 
-/* GR_LIVE, GR_DEAD or GR_FAILED. */
+/* Returns GR_LIVE, GR_DEAD or GR_FAILED. */
 static inline int gr_state(const gr_tensor *x)
 {
     const gr_header *header = gr_header_of(x);
@@ -76,61 +77,64 @@ static inline int64_t gr_count(const gr_tensor *x)
 
 /* ---- Making and ending ----------------------------------------------------------------------- */
 
-/* Whether a context can make tensors; if not, *failed is what to return. */
+/* True if a context can make tensors. If not, *failed is the tensor to return. */
 bool gr_context_usable(gr_context *ctx, gr_tensor **failed);
 
-/* The context that stands for "the operand that would say which context is NULL". It is broken, has
-   its error from the start, and never changes. */
+/* Stands in for the context of an operand that is NULL. It is broken, has its error from the start,
+   and never changes. */
 extern gr_context gr_null_context;
 
-/* Raises SHAPE or DTYPE (and returns false) for a dtype or shape that no tensor can have. */
+/* If no tensor can have this dtype or shape, raises SHAPE or DTYPE and returns false. */
 bool gr_check_shape(gr_context *ctx, const char *op, gr_dtype dtype, const gr_dims *shape);
 
-/* A contiguous tensor with a buffer, contents undefined; NULL on an error. */
+/* Returns a contiguous tensor with a buffer. Its contents are undefined. NULL on an error. */
 gr_tensor *gr_tensor_in(gr_scope *scope, const char *op, gr_dtype dtype, const gr_dims *shape);
 
-/* A contiguous header that has no buffer yet; NULL after MEMORY. */
+/* Returns a contiguous header without a buffer. NULL after MEMORY. */
 gr_tensor *gr_bare_tensor(gr_scope *scope, gr_dtype dtype, const gr_dims *shape);
 
-/* A view of x's elements in a scope: a leaf without gradient; NULL on an error. */
+/* Returns a view of x's elements in a scope, as a leaf without gradient. NULL on an error. */
 gr_tensor *gr_view_in(gr_scope *scope, const gr_tensor *x);
 
-/* A view of x with another shape and strides; offset: in elements. NULL on an error. */
+/* Returns a view of x with another shape and strides. offset counts elements. NULL on an error. */
 gr_tensor *gr_restrided(gr_scope *scope, const gr_tensor *x, const gr_dims *shape,
                         const gr_dims *strides, int64_t offset);
 
-/* Ends a tensor before its scope does. Takes NULL. */
+/* Ends a tensor before its scope ends. Takes NULL. */
 void gr_tensor_free(gr_tensor *x);
 
-/* x in another scope, made in an internal scope: x itself moves. */
+/* Moves x, which was made in an internal scope, to another scope. */
 void gr_tensor_move(gr_tensor *x, gr_scope *to);
 
-/* x holds y's buffer as well, instead of its own; y has x's dtype and shape and owns it. */
+/* x drops its own buffer and shares y's buffer. y has x's dtype and shape, and owns its buffer. */
 void gr_share_buffer(gr_tensor *x, gr_tensor *y);
 
-/* x is bare again. */
+/* Drops x's buffer. */
 void gr_drop_elements(gr_tensor *x);
 
-/* True if x's elements are all of a buffer that nobody else holds, in row-major order. */
+/* True if nobody else holds x's buffer, and x's elements are the whole buffer in row-major
+   order. */
 bool gr_owns_buffer(const gr_tensor *x);
 
 /* ---- Checking -------------------------------------------------------------------------------- */
 
-/* Whether x is an operand that can be used; if not, the reason is raised and *failed is the failed
-   tensor to return. position: which operand, from 0, for the message. */
+/* True if x is a usable operand. If not, raises the reason, and *failed is the tensor to return.
+   position counts operands from 0, for the message. */
 bool gr_usable(const char *op, const gr_tensor *x, int position, gr_tensor **failed);
 
-/* The one context of operands that can be used; NULL ones are not given. NULL after an error. */
+/* Returns the one context of the operands, after it has checked them. Skips NULL operands. NULL
+   after an error. */
 gr_context *gr_operands_context(const char *op, int64_t count, gr_tensor *const *in,
                                 gr_tensor **failed);
 
-/* What gr_read and gr_write have in common: x is usable and has `count` elements, data is there. */
+/* The checks that gr_read and gr_write share: x is usable and has `count` elements, and data is not
+   NULL. */
 gr_status gr_check_copy(const char *op, const gr_tensor *x, gr_dtype dtype, int64_t count,
                         const void *data);
 
 /* ---- Shapes ---------------------------------------------------------------------------------- */
 
-/* "[2,3]" in a buffer of the caller's. */
+/* "[2,3]" in a buffer of the caller. */
 typedef struct gr_text {
     char text[192];
 } gr_text;
@@ -142,55 +146,58 @@ int64_t gr_dims_count(const gr_dims *shape); /* the number of elements */
 bool gr_same_dims(const gr_dims *a, const gr_dims *b);
 bool gr_same_shape(const gr_tensor *a, const gr_tensor *b);
 
-/* The coordinates of the i-th element of a shape, row-major. */
+/* Returns the coordinates of the i-th element of a shape in row-major order. */
 gr_dims gr_dims_position(const gr_dims *shape, int64_t i);
 
-/* The broadcast of two shapes in *into; false and the axis (of the result) that does not fit. */
+/* Sets *into to the broadcast of two shapes. If they do not fit, returns false and sets the axis
+   (of the result) with the conflict. */
 bool gr_broadcast(gr_dims *into, const gr_dims *other, int *axis);
 bool gr_broadcasts_to(const gr_tensor *x, const gr_dims *shape);
 
-/* axis, counted from the end if below 0, or -1 where there are not so many. */
+/* Returns axis, counted from the end if it is negative. -1 if there is no such axis. */
 int gr_axis_of(int ndim, int64_t axis);
 
 /* ---- Elements -------------------------------------------------------------------------------- */
 
-/* Elements of a tensor as broadcast to a shape, in row-major order. */
+/* Reads the elements of a tensor, broadcast to a shape, in row-major order. */
 typedef struct gr_reader {
     const char *data;
     gr_dtype dtype;
     int ndim;
     int64_t shape[GR_MAX_DIMS];
     int64_t strides[GR_MAX_DIMS];
-    bool constant;   /* one element, repeated */
-    bool contiguous; /* elements lie one behind the other */
+    bool constant;   /* one repeated element */
+    bool contiguous; /* elements lie side by side */
 } gr_reader;
 void gr_reader_begin(gr_reader *reader, const gr_tensor *x, const gr_dims *shape);
 
-/* The same for a view that has no header: shape and strides of so many axes. */
+/* Does the same for a view that has no header: shape and strides of ndim axes. */
 void gr_reader_begin_view(gr_reader *reader, const void *data, gr_dtype dtype, int ndim,
                           const int64_t *shape, const int64_t *strides);
 
-/* Elements [start, start + count) as dtype `to` (contiguous), converted as gr_cast does. */
+/* Reads elements [start, start + count) as contiguous elements of dtype `to`. Converts as gr_cast
+   does. */
 void gr_reader_read(const gr_reader *reader, int64_t start, int64_t count, gr_dtype to, void *out);
 
-/* `count` contiguous elements of one dtype to another, as gr_cast does. */
+/* Converts `count` contiguous elements to another dtype, as gr_cast does. */
 void gr_convert(gr_dtype from, const void *in, gr_dtype to, void *out, int64_t count);
 
-/* All elements of x, broadcast to a shape, to contiguous ones of a dtype. */
+/* Copies all elements of x, broadcast to a shape, to contiguous elements of a dtype. */
 void gr_copy_elements(const gr_tensor *x, const gr_dims *shape, gr_dtype to, void *out);
 
-/* The index into kernel tables for a dtype that ops compute in: f64 in f64, other floats in f32,
-   integers in f64; and the dtype of that index. */
+/* ktype is the index into kernel tables for the dtype in which ops compute: f64 for f64, f32 for
+   other floats, f64 for integers. The second function returns the dtype of an index. */
 int gr_ktype(gr_dtype dtype);
 gr_dtype gr_ktype_dtype(int ktype);
 
-/* The dtype in which ops compute with x. */
+/* Returns the dtype in which ops compute with x. */
 gr_dtype gr_compute_dtype(const gr_tensor *x);
 
-/* Notes a write to x's elements: whoever recorded their values will see it. */
+/* Counts a write to x's elements, so that entries that have recorded the old values notice it. */
 void gr_wrote(const gr_tensor *x, const char *writer, const char *file, int line);
 
-/* How often x's elements were written. Who puts the old bits back may put back the number too. */
+/* Returns how many times x's elements were written. Code that restores the old bits may also
+   restore this number. */
 int64_t gr_writes(const gr_tensor *x);
 void gr_set_writes(gr_tensor *x, int64_t writes);
 
