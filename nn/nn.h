@@ -25,7 +25,7 @@ typedef struct gr_rule {
     gr_op op;
     int moments;    /* tensors of the parameter's shape */
     bool corrected; /* by the powers of the betas */
-    void (*apply)(const gr_step_settings *settings, const double *powers, gr_piece *piece);
+    void (*update)(const gr_step_settings *settings, const double *powers, gr_piece *piece);
 } gr_rule;
 
 enum { GR_RULE_MOMENTS = 2, GR_RULE_OPERANDS = 1 + GR_RULE_MOMENTS + 1 + 1 };

@@ -53,7 +53,7 @@ static void step_part(void *state, int64_t i)
     load(in[s->call->count - 1], start, p.count, p.gradient);
     for (int m = 0; m < s->rule->moments; m++)
         load(moments[m], start, p.count, p.moment[m]);
-    s->rule->apply(s->call->attributes, s->powers, &p);
+    s->rule->update(s->call->attributes, s->powers, &p);
     store(p.theta, start, p.count, in[0]);
     for (int m = 0; m < s->rule->moments; m++)
         store(p.moment[m], start, p.count, moments[m]);
@@ -101,7 +101,7 @@ static void add_decay(const gr_step_settings *s, gr_piece *p)
 }
 
 /* theta <- theta - lr g */
-static void apply_sgd(const gr_step_settings *s, const double *powers, gr_piece *p)
+static void update_sgd(const gr_step_settings *s, const double *powers, gr_piece *p)
 {
     (void)powers;
     const double lr = s->lr;
@@ -109,10 +109,10 @@ static void apply_sgd(const gr_step_settings *s, const double *powers, gr_piece 
     for (int64_t i = 0; i < p->count; i++)
         p->theta[i] = p->theta[i] - lr * p->gradient[i];
 }
-const gr_rule gr_sgd_rule = {STEP_OP("sgd", 2), .apply = apply_sgd};
+const gr_rule gr_sgd_rule = {STEP_OP("sgd", 2), .update = update_sgd};
 
 /* v <- momentum v + g;  theta <- theta - lr v, or with nesterov theta - lr (g + momentum v) */
-static void apply_momentum(const gr_step_settings *s, const double *powers, gr_piece *p)
+static void update_momentum(const gr_step_settings *s, const double *powers, gr_piece *p)
 {
     (void)powers;
     const double lr = s->lr, momentum = s->momentum;
@@ -125,11 +125,11 @@ static void apply_momentum(const gr_step_settings *s, const double *powers, gr_p
     }
 }
 const gr_rule gr_momentum_rule = {
-    STEP_OP("sgd_momentum", 3), .moments = 1, .apply = apply_momentum};
+    STEP_OP("sgd_momentum", 3), .moments = 1, .update = update_momentum};
 
 /* m <- b1 m + (1-b1) g;  v <- b2 v + (1-b2) g^2;
    theta <- theta - lr/(1-b1^t) m / (sqrt(v) / sqrt(1-b2^t) + epsilon) */
-static void apply_moments(const gr_step_settings *s, const double *powers, gr_piece *p)
+static void update_moments(const gr_step_settings *s, const double *powers, gr_piece *p)
 {
     const double beta1 = s->beta1, beta2 = s->beta2, epsilon = s->epsilon;
     const double rate = s->lr / (1 - powers[0]);
@@ -143,24 +143,24 @@ static void apply_moments(const gr_step_settings *s, const double *powers, gr_pi
     }
 }
 
-static void apply_adam(const gr_step_settings *s, const double *powers, gr_piece *p)
+static void update_adam(const gr_step_settings *s, const double *powers, gr_piece *p)
 {
     add_decay(s, p);
-    apply_moments(s, powers, p);
+    update_moments(s, powers, p);
 }
 const gr_rule gr_adam_rule = {
-    STEP_OP("adam", 5), .moments = 2, .corrected = true, .apply = apply_adam};
+    STEP_OP("adam", 5), .moments = 2, .corrected = true, .update = update_adam};
 
 /* theta <- theta - lr weight_decay theta, then Adam's step without decay */
-static void apply_adamw(const gr_step_settings *s, const double *powers, gr_piece *p)
+static void update_adamw(const gr_step_settings *s, const double *powers, gr_piece *p)
 {
     const double shrink = s->lr * s->weight_decay;
     for (int64_t i = 0; i < p->count; i++)
         p->theta[i] = p->theta[i] - shrink * p->theta[i];
-    apply_moments(s, powers, p);
+    update_moments(s, powers, p);
 }
 const gr_rule gr_adamw_rule = {
-    STEP_OP("adamw", 5), .moments = 2, .corrected = true, .apply = apply_adamw};
+    STEP_OP("adamw", 5), .moments = 2, .corrected = true, .update = update_adamw};
 
 /* ---- The count of steps ---------------------------------------------------------------------- */
 

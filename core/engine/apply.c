@@ -200,7 +200,7 @@ static gr_status run_flattened(gr_call *call)
 }
 
 /* Fills the results. An op that fails without an error gets one here. */
-static gr_status run(gr_call *call)
+static gr_status run_call(gr_call *call)
 {
     if (!call->op->run) /* a view or a feed */
         return GR_OK;
@@ -311,7 +311,7 @@ static gr_status check_op(gr_context *ctx, const gr_op *op, int count, gr_tensor
     return GR_OK;
 }
 
-static gr_status apply(gr_call *call, gr_tensor **outs)
+static gr_status apply_call(gr_call *call, gr_tensor **outs)
 {
     gr_context *ctx = call->ctx;
     const gr_op *op = call->op;
@@ -330,7 +330,7 @@ static gr_status apply(gr_call *call, gr_tensor **outs)
         return status;
     call->out = outs[0];
     call->outs = outs;
-    status = run(call);
+    status = run_call(call);
     gr_entry *entry = kept && status == GR_OK ? keep(call, made) : NULL;
     if (status != GR_OK || (kept && !entry)) {
         free_results(outs, made);
@@ -347,7 +347,7 @@ gr_status gr_apply_op(gr_context *ctx, const gr_op *op, int count, gr_tensor *co
     gr_tensor *outs[MOST_RESULTS];
     gr_call call = {.op = op, .ctx = ctx, .count = count, .in = in, .attributes = attributes};
     ctx->doing = op->name;
-    const gr_status status = apply(&call, outs);
+    const gr_status status = apply_call(&call, outs);
     for (int k = 0; k < visible_results(op); k++)
         results[k] = status == GR_OK ? outs[k] : ctx->failed;
     return status;
@@ -376,7 +376,7 @@ gr_status gr_apply_in_place(const gr_op *op, int count, gr_tensor *const *in,
     ctx->doing = op->name;
     if (ctx->program.keep_all && !keep(&call, results))
         return ctx->error;
-    const gr_status status = run(&call);
+    const gr_status status = run_call(&call);
     for (int k = 0; k < results; k++)
         gr_wrote(in[k], op->name, file, line);
     return status;
@@ -433,5 +433,5 @@ gr_status gr_rerun(gr_entry *entry)
                     .out = node->out,
                     .outs = node->outs,
                     .attributes = node->attributes};
-    return run(&call);
+    return run_call(&call);
 }
