@@ -2,12 +2,13 @@
  *
  *     D(h) = (G(x+h) - G(x-h)) / 2h, or at the domain's border (-3 G(x) + 4 G(x+h) - G(x+2h)) / 2h,
  *
- * for h, h/2 and h/4, extrapolated twice (Richardson). How far the last extrapolation is from those
- * before it says how much it may be wrong (Ridders, "Accurate computation of F'(x) and
- * F'(x)F''(x)", Advances in Engineering Software 4, 1982), be it from curvature, a kink near by or
- * rounding. Where that is too much, smaller h are tried, and each entry keeps its best estimate.
+ * for h, h/2 and h/4, extrapolated twice (Richardson). The distance between the last extrapolation
+ * and the earlier ones estimates the error (Ridders, "Accurate computation of F'(x) and
+ * F'(x)F''(x)", Advances in Engineering Software 4, 1982). This error may come from curvature, from
+ * a kink nearby or from rounding. If it is too large, smaller h are tried. Each entry keeps its
+ * best estimate.
  *
- * The inputs are moved in place, and the old bits are put back, not computed back.
+ * The inputs are moved in place. Afterwards the old bits are copied back, so no rounding remains.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,12 +20,12 @@
 enum {
     STEPS = GR_STENCIL_STEPS,
     POINTS = GR_STENCIL_POINTS,
-    LEVELS = 5 /* how often h is chosen anew; the last for a tiny x */
+    LEVELS = 5 /* number of choices of h; the last is for a tiny x */
 };
 
-/* Where one element is moved to. */
+/* The points to which one element is moved. */
 typedef struct stencil {
-    int side; /* 0: both ways; 1 or -1: this way only */
+    int side; /* 0: both sides; 1 or -1: only this side */
     int count;
     double h[STEPS], at[POINTS];
 } stencil;
@@ -41,9 +42,10 @@ gr_checker_element gr_checker_element_of(const gr_checker *c, int64_t column)
     return (gr_checker_element){input, column, view, data + column};
 }
 
-/* G at the points of a stencil; the element is put back as it was. While it is moved, the input
-   counts as written, so that no sweep in f takes it for what was recorded before. Afterwards it
-   does not, because the old bits are back: results of before can still be differentiated. */
+/* Computes G at the points of a stencil, and restores the element. While the element is moved, it
+   counts as written. So no sweep in f can use values that were recorded before the move. Afterwards
+   the write is not counted, because the old bits are back. So earlier results can still be
+   differentiated. */
 static bool sample(gr_checker *c, const stencil *s, gr_checker_element element)
 {
     double before;
@@ -55,7 +57,7 @@ static bool sample(gr_checker *c, const stencil *s, gr_checker_element element)
         done = gr_checker_evaluate(c, c->points[k]);
         memcpy(element.value, &before, sizeof before);
     }
-    gr_set_writes(element.view, gr_writes(element.view) - 1); /* f's own writes still count */
+    gr_set_writes(element.view, gr_writes(element.view) - 1); /* writes by f still count */
     return done;
 }
 
@@ -66,7 +68,7 @@ static double clamp(const gr_checker *c, double x)
     return fmin(fmax(x, c->args.low), c->args.high);
 }
 
-/* Points around x at steps h, h/2, h/4, as far as the domain allows. */
+/* Returns points around x at steps h, h/2, h/4, within the domain. */
 static stencil stencil_at(const gr_checker *c, double x, double h)
 {
     const double below = x - c->args.low, above = c->args.high - x;
@@ -79,7 +81,7 @@ static stencil stencil_at(const gr_checker *c, double x, double h)
         s.at[STEPS] = clamp(c, x + s.side * 2 * h);
     }
     for (int k = 0; k < STEPS; k++, h /= 2) {
-        s.h[k] = fabs(x) + h - fabs(x); /* what x is moved by, after rounding */
+        s.h[k] = fabs(x) + h - fabs(x); /* the real step, after rounding */
         s.at[k] = clamp(c, x + (s.side ? s.side : 1) * s.h[k]);
         if (!s.side)
             s.at[STEPS + k] = clamp(c, x - s.h[k]);
@@ -87,9 +89,10 @@ static stencil stencil_at(const gr_checker *c, double x, double h)
     return s;
 }
 
-/* The step of a level: 2^-8 of x's magnitude (at least 1; 2^-4 where G is coarser than f64), then
-   32 times smaller each time; the last one small beside x itself, for functions like log near 0. 0:
-   there is no such level. */
+/* Returns the step of a level. It starts with 2^-8 of x's magnitude (which counts as at least 1),
+   or with 2^-4 if G is less precise than f64. Each level is 32 times smaller. The last level is
+   small compared to x itself, for functions such as log near 0. Returns 0 if there is no such
+   level. */
 static double step_of(const gr_checker *c, double x, int level)
 {
     const int first = c->epsilon == DBL_EPSILON ? -8 : -4;
@@ -103,7 +106,7 @@ static double step_of(const gr_checker *c, double x, int level)
 
 /* ---- Extrapolation --------------------------------------------------------------------------- */
 
-/* D(h[k]) of row j. One-sided, G(x + 2h) is the point before. */
+/* Returns D(h[k]) of row j. In the one-sided form, G(x + 2h) is the previous point. */
 static double difference(const gr_checker *c, const stencil *s, int64_t j, int k)
 {
     const double *const *g = (const double *const *)c->points;
@@ -113,11 +116,11 @@ static double difference(const gr_checker *c, const stencil *s, int64_t j, int k
     return s->side * (4 * (g[k][j] - c->value[j]) - (twice - c->value[j])) / (2 * s->h[k]);
 }
 
-/* The larger of two, where NaN is larger than all. */
+/* Returns the larger value. NaN counts as the largest. */
 static double larger(double a, double b) { return a > b || isnan(a) ? a : b; }
 
-/* The derivative of row j, and how much it may be wrong: the spread of the extrapolations, and what
-   rounding G by half a unit does to the finest difference. */
+/* Returns the derivative of row j and estimates its error. The error is the spread of the
+   extrapolations, plus the effect on the finest difference if G is rounded by half a unit. */
 static double extrapolate(const gr_checker *c, const stencil *s, int64_t j, double *noise)
 {
     double d[STEPS], largest = fabs(c->value[j]);
@@ -125,7 +128,7 @@ static double extrapolate(const gr_checker *c, const stencil *s, int64_t j, doub
         d[k] = difference(c, s, j, k);
     for (int k = 0; k < s->count; k++)
         largest = larger(largest, fabs(c->points[k][j]));
-    /* The errors of D go as h^2, h^4 (both ways) or h^2, h^3 (one way). */
+    /* The errors of D fall with h^2, h^4 (two sides) or h^2, h^3 (one side). */
     const double next = s->side ? 8 : 16;
     const double coarse = (4 * d[1] - d[0]) / 3, fine = (4 * d[2] - d[1]) / 3;
     const double best = (next * fine - coarse) / (next - 1);
@@ -137,8 +140,8 @@ static double extrapolate(const gr_checker *c, const stencil *s, int64_t j, doub
     return best;
 }
 
-/* Keeps each row's best estimate: the one whose noise is least beside what is tolerated; false if
-   one is not yet good enough. */
+/* Keeps the best estimate of each row, which has the least noise relative to the tolerance. False
+   if some row is not yet good enough. */
 static bool improve(gr_checker *c, const stencil *s)
 {
     bool enough = true;

@@ -1,4 +1,4 @@
-/* function.c - a call of the user's function, which may break every rule and harms nothing.
+/* function.c - a call of the user's function, which may break any rule and does no harm.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,7 +11,7 @@ static void raise_bad_result(gr_context *ctx, const char *op, const gr_tensor *y
         gr_fail(ctx, GR_ERROR_NULL, op, "the function's result is NULL");
     } else if (gr_failed(y)) {
         if (gr_state(y) == GR_DEAD)
-            gr_usable(op, y, 0, &failed); /* which says so */
+            gr_usable(op, y, 0, &failed); /* gr_usable raises the error */
         gr_fail(ctx, GR_ERROR_ARGUMENT, op, "the function's result cannot be used");
     } else if (gr_context_of(y) != ctx) {
         gr_fail(ctx, GR_ERROR_CONTEXT, op, "the function's result is another context's");
@@ -29,7 +29,7 @@ gr_tensor *gr_call_function(gr_context *ctx, const char *op, gr_function *f, gr_
     gr_tensor *y = f(inputs, data);
     if (!gr_floor_leave(ctx, floor))
         gr_fail(ctx, GR_ERROR_SCOPE, op, "the function leaves a scope open, or ends one");
-    ctx->program.no_grad = no_grad; /* a bracket that f leaves open ends with the call */
+    ctx->program.no_grad = no_grad; /* ends the no_grad brackets that f left open */
     raise_bad_result(ctx, op, y);
     return gr_error(ctx) == GR_OK ? y : NULL;
 }

@@ -1,8 +1,8 @@
-/* gradcheck.c - gradients compared with differences of the function itself, entry by entry.
+/* gradcheck.c - compares gradients with differences of the function itself, entry by entry.
  *
- * The Jacobian comes from sweeps (sweeps.c), row by row, twice: not recorded (fused rules, as
- * gr_backward runs them) and recorded (composed ones, as gr_grad does). It also comes from
- * differences (differences.c), column by column. Of the two analytic entries the one further off is
+ * Sweeps give the Jacobian row by row (sweeps.c). They run twice: not recorded (fused rules, as in
+ * gr_backward) and recorded (composed rules, as in gr_grad). Differences give the Jacobian column
+ * by column (differences.c). Of the two analytic entries, the one further from the numeric entry is
  * judged.
  *
  * SPDX-License-Identifier: MIT
@@ -26,7 +26,7 @@ static gr_gradcheck_entry entry_at(const gr_checker *c, int64_t row, int64_t col
                                 .x = *element.value};
 }
 
-/* The one of two that is further from the numeric value, NaN furthest. */
+/* Returns the value that is further from the numeric value. NaN counts as the furthest. */
 static double further(double a, double b, double numeric)
 {
     const bool b_is = fabs(b - numeric) > fabs(a - numeric) || !isfinite(b);
@@ -65,7 +65,7 @@ static void judge(gr_checker *c, int64_t row, int64_t column)
     }
 }
 
-/* The largest entry of a row, as far as it is finite. */
+/* Returns the largest finite entry of a row. */
 static double largest_in_row(const gr_checker *c, int64_t row)
 {
     double largest = 0;
@@ -89,7 +89,7 @@ static bool compare(gr_checker *c)
     return true;
 }
 
-/* The first of `count` numbers that is not the same to the bit in both; -1 if there is none. */
+/* Returns the first of `count` positions where the bits differ. -1 if all are the same. */
 static int64_t first_difference(const double *a, const double *b, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
@@ -98,7 +98,7 @@ static int64_t first_difference(const double *a, const double *b, int64_t count)
     return -1;
 }
 
-/* Compares two evaluations; where they differ the entry holds both numbers. */
+/* Compares two evaluations. If they differ, the entry gets both numbers. */
 static void expect_same(gr_checker *c, const double *value, const double *jacobian)
 {
     gr_gradcheck_entry entry = {.order = c->order, .input = -1};
@@ -120,7 +120,7 @@ static void expect_same(gr_checker *c, const double *value, const double *jacobi
 
 /* ---- A pass ---------------------------------------------------------------------------------- */
 
-/* Numbers, all 0, that die with the pass; NULL on an error. */
+/* Returns numbers that are all 0 and are freed with the pass. NULL on an error. */
 static double *numbers(const gr_checker *c, int64_t count)
 {
     if (count > INT64_MAX / 64) {
@@ -146,7 +146,7 @@ static bool make_numbers(gr_checker *c)
     return done;
 }
 
-/* One list for each kind of tensor that a pass meets, and the views of the inputs. */
+/* Makes a list for each kind of tensor in a pass, and the views of the inputs. */
 static bool make_lists(gr_checker *c)
 {
     gr_tensor ***const lists[] = {&c->views, &c->seen, &c->outputs, &c->gradients};
@@ -161,8 +161,8 @@ static bool make_lists(gr_checker *c)
     return true;
 }
 
-/* Two evaluations have to agree to the bit. The second Jacobian lands where the recorded one is to
-   follow. */
+/* Two evaluations must agree to the bit. The second Jacobian goes to the place where the recorded
+   Jacobian comes later. */
 static bool check_same(gr_checker *c)
 {
     double *const again = c->points[0];
@@ -200,8 +200,8 @@ static bool run_passes(gr_checker *c)
     return done;
 }
 
-/* Afterwards the context is as before, whatever f does. The handler waits until the inputs are
-   whole again: it may not come back. */
+/* Afterwards the context is as before, whatever f does. The handler is held until the inputs have
+   their old values, because the handler may leave with longjmp. */
 static void run_check(gr_checker *c)
 {
     gr_context *ctx = c->ctx;
@@ -209,7 +209,7 @@ static void run_check(gr_checker *c)
     const int no_grad = ctx->program.no_grad;
     gr_hold_handler(ctx);
     ctx->program.no_grad = 0;
-    if (!run_passes(c)) /* an error says why, unless a rule failed without a word */
+    if (!run_passes(c)) /* a failed rule may have raised no error */
         gr_fail(ctx, GR_ERROR_GRADIENT, "gradcheck", "a gradient rule failed without an error");
     ctx->program.no_grad = no_grad;
     ctx->stream = stream;
@@ -230,7 +230,7 @@ static gr_status check_range(const gr_checker *c, int64_t which, const gr_tensor
     return GR_OK;
 }
 
-/* Two inputs on the same bytes would be moved together. */
+/* True if two inputs share bytes: a move of one would also move the other. */
 static bool overlap(const gr_tensor *a, const gr_tensor *b)
 {
     const double *left = gr_data(a), *right = gr_data(b);
@@ -292,14 +292,15 @@ static gr_gradcheck_args with_defaults(const gr_gradcheck_args *given)
     return args;
 }
 
-/* The inputs' context. Where one cannot be used, its context, which has the error that says so. */
+/* Returns the inputs' context. If an input is not usable, returns the context that has the error
+   about it. */
 static gr_context *context_of(gr_tensors inputs)
 {
     if (!inputs.at)
         return &gr_null_context;
     for (int64_t i = 0; i < inputs.count; i++) {
         const gr_tensor *x = inputs.at[i];
-        if (x && gr_state(x) == GR_FAILED) /* and its error may have been cleared since */
+        if (x && gr_state(x) == GR_FAILED) /* its error may have been cleared */
             gr_fail(gr_ctx(x), GR_ERROR_ARGUMENT, "gradcheck", "an input could not be made");
     }
     gr_tensor *failed;
@@ -314,7 +315,7 @@ static const char *output_name(const gr_gradcheck_entry *e)
     return e->order == 2 ? "gradient" : "out";
 }
 
-/* "d out[2] / d in[0] at [3,1]", or "out[2]" for an entry of no input. */
+/* Prints "d out[2] / d in[0] at [3,1]", or "out[2]" if the entry has no input. */
 static void print_place(const gr_gradcheck_entry *e, FILE *out)
 {
     const long long row = e->output_at;
@@ -365,7 +366,7 @@ gr_status gr_gradcheck_here(gr_function *f, void *data, gr_tensors inputs,
     c.report.name = c.args.name;
     c.worst = -1;
     c.epsilon = DBL_EPSILON;
-    gr_status status = GR_ERROR_ARGUMENT; /* for a negative count: there is no context to keep it */
+    gr_status status = GR_ERROR_ARGUMENT; /* a negative count: no context keeps the error */
     if (inputs.count >= 0) {
         c.ctx = context_of(inputs);
         if (gr_error(c.ctx) == GR_OK && check_arguments(&c) == GR_OK)

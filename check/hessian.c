@@ -1,13 +1,13 @@
 /* hessian.c - second derivatives of a whole function, row by row.
  *
- * The first sweep is recorded, so that the gradient can be differentiated; the sweeps of the rows
- * are not. Each row has a scope of its own, and the next one uses its buffers again.
+ * The first sweep is recorded, so that the gradient can be differentiated. The sweeps of the rows
+ * are not recorded. Each row has its own scope, and the next row uses the same buffers again.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "check/check.h"
 
-/* A row: the gradient of the gradient's element that seed has a 1 at. */
+/* Fills a row: the gradient of that element of the gradient where seed is 1. */
 static bool fill_row(gr_tensor *gradient, gr_tensor *point, gr_tensor *seed, char *row)
 {
     gr_tensor *second;
@@ -43,8 +43,8 @@ static bool fill(gr_function *f, void *data, gr_tensor *x, char *hessian)
     return !gr_failed(gradient) && fill_rows(gradient, point, hessian);
 }
 
-/* f is recorded whatever brackets are open. The handler waits until they are again as they were: it
-   may not come back. */
+/* f is recorded even inside no_grad brackets. The handler is held until the brackets are restored,
+   because the handler may leave with longjmp. */
 static bool fill_in_scope(gr_function *f, void *data, gr_tensor *x, char *hessian)
 {
     gr_context *ctx = gr_context_of(x);
@@ -74,7 +74,7 @@ gr_tensor *gr_hessian(gr_function *f, void *data, gr_tensor *x)
     if (fill_in_scope(f, data, x, gr_bytes(hessian)))
         return hessian;
     gr_tensor_free(hessian);
-    /* An error says why, unless a rule failed without a word. */
+    /* A failed rule may have raised no error. Then this error says so. */
     return gr_fail_tensor(ctx, GR_ERROR_GRADIENT, "hessian",
                           "a gradient rule failed without an error");
 }

@@ -1,7 +1,6 @@
-/* sweeps.c - what a check differentiates, and its Jacobian from sweeps, row by row.
+/* sweeps.c - the function that a check differentiates, and its Jacobian from sweeps, row by row.
  *
- * Each evaluation and each row has a scope of its own, so that a check holds no more than one of
- * them.
+ * Each evaluation and each row has its own scope, so a check holds only one of them at a time.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,14 +10,14 @@
 
 /* ---- Seeds ----------------------------------------------------------------------------------- */
 
-/* A tensor like y with these elements; NULL on an error. */
+/* Returns a tensor like y with these elements. NULL on an error. */
 static gr_tensor *seed_like(gr_tensor *y, const double *values)
 {
     gr_tensor *seed = gr_zeros_like(y);
     return gr_write(seed, GR_F64, gr_numel(seed), values) == GR_OK ? seed : NULL;
 }
 
-/* A constant for output i, in +-[0.5, 1.5): neither 0 nor the same as its neighbour's. */
+/* Returns a constant for output i, in +-[0.5, 1.5). It is not 0, and neighbours differ. */
 static double cotangent(int64_t i)
 {
     uint64_t bits = (uint64_t)i * UINT64_C(0x9e3779b97f4a7c15) + UINT64_C(0x2545f4914f6cdd1d);
@@ -29,7 +28,7 @@ static double cotangent(int64_t i)
     return bits & 1 ? size : -size;
 }
 
-/* The v of sum(v y); NULL on an error. */
+/* Returns the v of sum(v y). NULL on an error. */
 static gr_tensor *cotangents_for(gr_tensor *y)
 {
     gr_context *ctx = gr_context_of(y);
@@ -42,8 +41,8 @@ static gr_tensor *cotangents_for(gr_tensor *y)
 
 /* ---- The function ---------------------------------------------------------------------------- */
 
-/* f gets a parameter as it is, so that f may also reach it by another way. What gets no gradient is
-   given as a view that does. */
+/* f gets a parameter itself, so that f may also use it directly. An input without a gradient is
+   passed as a view with a gradient. */
 static bool show_inputs(gr_checker *c)
 {
     for (int64_t i = 0; i < c->inputs.count; i++) {
@@ -55,7 +54,7 @@ static bool show_inputs(gr_checker *c)
     return true;
 }
 
-/* c->outputs, in the innermost scope: what this order differentiates. */
+/* Sets c->outputs, in the innermost scope: the results that this order differentiates. */
 static bool evaluate(gr_checker *c)
 {
     const gr_tensors seen = {c->inputs.count, c->seen};
@@ -80,7 +79,7 @@ static int64_t count_rows(const gr_checker *c)
     return rows;
 }
 
-/* The outputs end to end. */
+/* Reads the outputs, one after the other. */
 static bool read_outputs(const gr_checker *c, double *to)
 {
     if (count_rows(c) != c->rows) {
@@ -110,7 +109,7 @@ static double epsilon_of(gr_dtype dtype)
     }
 }
 
-/* Order 2 is no more exact than order 1: epsilon never goes down. */
+/* Order 2 cannot be more precise than order 1, so epsilon never decreases. */
 bool gr_checker_measure(gr_checker *c)
 {
     const bool done = gr_scope_begin(c->ctx) == GR_OK && evaluate(c);
@@ -131,7 +130,7 @@ bool gr_checker_evaluate(gr_checker *c, double *value)
 
 /* ---- The Jacobian ---------------------------------------------------------------------------- */
 
-/* The gradients of seed times an output in every input, end to end. */
+/* Computes the gradients of (seed times an output) in each input, one after the other. */
 static bool sweep_into(gr_checker *c, gr_tensor *output, gr_tensor *seed, bool record, double *row)
 {
     const gr_tensors seen = {c->inputs.count, c->seen};
@@ -145,7 +144,7 @@ static bool sweep_into(gr_checker *c, gr_tensor *output, gr_tensor *seed, bool r
     return done;
 }
 
-/* The row of element `at` of an output. */
+/* Computes the row of element `at` of an output. */
 static bool sweep_row(gr_checker *c, gr_tensor *output, int64_t at, bool record, double *row)
 {
     c->seed[at] = 1;
