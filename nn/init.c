@@ -1,8 +1,8 @@
-/* init.c - random weights whose size fits the layer, so that signals keep theirs from layer to
+/* init.c - random weights. Their size fits the layer, so that signals keep their size from layer to
  * layer.
  *
- * All or nothing: a call that fails leaves the context's random state as it was, so that what is
- * drawn next does not depend on what went wrong before.
+ * A call that fails leaves the random state of the context as it was. So later draws do not depend
+ * on earlier failures.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -25,7 +25,7 @@ static gr_dims weight_shape(int64_t out, int64_t in)
     return (gr_dims){.count = 2, .at = {out, in}};
 }
 
-/* x, if it could be made; otherwise the random state is put back. */
+/* Returns x. If x has failed, restores the random state. */
 static gr_tensor *keep_or_put_back(gr_context *ctx, gr_tensor *x, uint64_t stream)
 {
     if (gr_failed(x))

@@ -14,13 +14,13 @@ static gr_tensor *new_weight(gr_context *ctx, gr_dtype dtype, int64_t in, int64_
 
 static gr_linear failed_layer(gr_tensor *failed) { return (gr_linear){failed, failed}; }
 
-/* A layer, one of whose parameters may have failed. */
+/* Makes the parameters of a layer. One of them may have failed. */
 static gr_linear make_parameters(gr_context *ctx, gr_dtype dtype, int64_t in, int64_t out,
                                  gr_activation init)
 {
     gr_linear layer = failed_layer(ctx->failed);
     ctx->doing = "linear_new";
-    gr_scope *scope = gr_scope_open(ctx); /* in which what they are copied from dies */
+    gr_scope *scope = gr_scope_open(ctx); /* the originals are freed with this scope */
     if (scope) {
         layer.weight = new_weight(ctx, dtype, in, out, init);
         layer.bias = gr_parameter(gr_zeros(ctx, dtype, (gr_dims){.count = 1, .at = {out}}));
@@ -56,7 +56,7 @@ gr_linear gr_linear_here(gr_linear layer, const char *file, int line)
     return layer;
 }
 
-/* weight^T is a view: the matrix product reads it where it lies. */
+/* weight^T is a view, so the matrix product reads the weight without a copy. */
 gr_tensor *gr_linear_forward(const gr_linear *layer, gr_tensor *x)
 {
     if (!layer) {

@@ -1,6 +1,7 @@
 /* mlp.c - linear layers with an activation between them.
  *
- * A model that could not be made is an object too, which knows why and passes that on.
+ * A model that failed to be made is also an object. It keeps the error and returns it from each
+ * call.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,15 +13,15 @@ typedef struct parameter_name {
 } parameter_name;
 
 struct gr_mlp {
-    gr_context *ctx;  /* NULL: it has none to live in */
-    gr_status status; /* why it could not be made */
+    gr_context *ctx;  /* NULL: the model has no context */
+    gr_status status; /* the error of its creation */
     gr_activation activation;
-    int64_t count; /* of parameters: weight and bias of each layer; 0 in a failed model */
+    int64_t count; /* number of parameters: weight and bias of each layer; 0 in a failed model */
     gr_tensor **parameters;
     parameter_name *names;
 };
 
-/* Stand for models without a context to live in; never written. */
+/* Stand-ins for models that have no context. They are never written. */
 static gr_mlp mlp_without_memory = {.status = GR_ERROR_MEMORY};
 static gr_mlp mlp_without_context = {.status = GR_ERROR_NULL};
 
@@ -43,7 +44,7 @@ static gr_status check_sizes(gr_context *ctx, gr_activation activation, int coun
     return GR_OK;
 }
 
-/* Room for the lists; false after MEMORY. */
+/* Allocates the lists. False after MEMORY. */
 static bool allocate_lists(gr_mlp *mlp, int64_t count)
 {
     gr_context *ctx = mlp->ctx;
@@ -65,7 +66,7 @@ static bool add_layer(gr_mlp *mlp, gr_dtype dtype, int i, const int64_t *sizes)
     return true;
 }
 
-/* Fills the model; false after an error, with the random state as before. */
+/* Makes the layers. After an error it returns false and restores the random state. */
 static bool make_layers(gr_mlp *mlp, gr_dtype dtype, int count, const int64_t *sizes)
 {
     if (!allocate_lists(mlp, 2 * ((int64_t)count - 1)))
@@ -80,7 +81,7 @@ static bool make_layers(gr_mlp *mlp, gr_dtype dtype, int count, const int64_t *s
     return true;
 }
 
-/* Gives back all that the model holds but itself. */
+/* Releases everything that the model holds, but not the model itself. */
 static void release(gr_mlp *mlp)
 {
     for (int64_t i = 0; i < mlp->count; i += 2)
@@ -98,7 +99,8 @@ gr_mlp *gr_mlp_new(gr_context *ctx, gr_dtype dtype, gr_activation activation, in
     ctx->doing = "mlp_new";
     gr_mlp *mlp = gr_block_new(ctx, (int64_t)sizeof *mlp);
     if (!mlp) {
-        gr_finish(ctx); /* the result does not lead to the context: nobody could place the error */
+        /* The result has no link to the context, so the macro cannot add a place to the error. */
+        gr_finish(ctx);
         return &mlp_without_memory;
     }
     *mlp = (gr_mlp){.ctx = ctx, .activation = activation};

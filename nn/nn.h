@@ -1,4 +1,4 @@
-/* nn.h - what the files of this room share: the rows of an optimiser's step.
+/* nn.h - declarations that the files of nn/ share: the rows of an optimiser's step.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,12 +19,13 @@ typedef struct gr_step_settings {
 
 typedef struct gr_piece gr_piece;
 
-/* A row that moves one parameter, in place. Its operands: the parameter, its moments, its powers
-   [2] if the rule is corrected, and its gradient, which alone is not written. */
+/* A row that updates one parameter in place. Its operands are the parameter, its moments, its
+   powers [2] if the rule is corrected, and its gradient. The op writes all of them except the
+   gradient. */
 typedef struct gr_rule {
     gr_op op;
     int moments;    /* tensors of the parameter's shape */
-    bool corrected; /* by the powers of the betas */
+    bool corrected; /* divides by 1 - (power of each beta) */
     void (*update)(const gr_step_settings *settings, const double *powers, gr_piece *piece);
 } gr_rule;
 
@@ -32,7 +33,7 @@ enum { GR_RULE_MOMENTS = 2, GR_RULE_OPERANDS = 1 + GR_RULE_MOMENTS + 1 + 1 };
 
 extern const gr_rule gr_sgd_rule, gr_momentum_rule, gr_adam_rule, gr_adamw_rule;
 
-/* steps <- steps + 1, in place; i64 []. */
+/* steps <- steps + 1, in place. steps is i64 and 0-d. */
 extern const gr_op gr_count_step_op;
 
 #endif

@@ -1,13 +1,13 @@
-/* optimizer.c - what holds parameters and their state, and steps.
+/* optimizer.c - optimisers: they hold parameters and their state, and update them.
  *
- * A step is a row for each parameter that has a gradient (rules.c), and one that counts. Nothing in
- * it can fail once it has begun, so it is made whole or not at all.
+ * A step applies one row to each parameter that has a gradient (rules.c), and one row that counts
+ * the step. Once a step has begun, nothing in it can fail. So a step changes everything or nothing.
  *
- * Everything that a step changes besides the parameters is in the state tensors, in this order: for
- * each parameter its momentum, or its m and v (f64 for an f64 parameter, else f32); then, for Adam,
- * the powers b1^t and b2^t of each parameter (f64 [parameters, 2]; t counts its own steps: one that
- * got no gradient does not age); then the number of steps (i64, 0-d). Written into the state of a
- * new optimiser by gr_write, they make it go on where this one stood.
+ * Besides the parameters, a step changes only the state tensors. Their order is: the momentum of
+ * each parameter, or its m and v (f64 for an f64 parameter, else f32); then, for Adam, the powers
+ * b1^t and b2^t of each parameter (f64 [parameters, 2]); then the number of steps (i64, 0-d). t
+ * counts the steps of one parameter: it does not change in a step without a gradient. If gr_write
+ * copies the state to a new optimiser, that one continues where this one stopped.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -16,20 +16,20 @@
 #include <string.h>
 
 struct gr_optimizer {
-    gr_context *ctx;  /* NULL: it has none to live in */
-    gr_status status; /* why it could not be made */
+    gr_context *ctx;  /* NULL: the optimiser has no context */
+    gr_status status; /* the error of its creation */
     const gr_rule *rule;
     gr_step_settings settings;
-    int64_t count;          /* of parameters */
-    gr_tensor **parameters; /* the block that the other two lists lie in */
-    gr_tensor **powers;     /* a view of each parameter's own; NULL for a rule without */
+    int64_t count;          /* number of parameters */
+    gr_tensor **parameters; /* one block holds all three lists */
+    gr_tensor **powers;     /* one view for each parameter; NULL if the rule has no powers */
     int64_t state_count;
     gr_tensor **state;
 };
 
 /* ---- A step ---------------------------------------------------------------------------------- */
 
-/* The error that keeps a call on this optimiser from its work. One that was there before the call
+/* Returns the error that stops a call on this optimiser. If the error is older than the call, it
    does not get the call's place. */
 static gr_status refuse(const gr_optimizer *o, const char *op, const char *file, int line)
 {
@@ -90,7 +90,7 @@ gr_status gr_step_here(gr_optimizer *optimizer, const char *file, int line)
 
 /* ---- Making one ------------------------------------------------------------------------------ */
 
-/* Stand for optimisers without a context to live in; never written. */
+/* Returns a stand-in for an optimiser without a context. Stand-ins are never written. */
 static gr_optimizer *optimizer_without_home(gr_status status)
 {
     static gr_optimizer memory = {.status = GR_ERROR_MEMORY, .settings.lr = NAN};
@@ -116,7 +116,7 @@ static gr_status check_parameter(gr_context *ctx, const char *op, gr_tensors par
         return gr_fail(ctx, GR_ERROR_NULL, op, "parameter %lld is NULL", (long long)i);
     if (gr_state(x) == GR_FAILED || !gr_usable(op, x, (int)i, &failed)) {
         gr_fail(ctx, GR_ERROR_GRADIENT, op, "parameter %lld could not be made", (long long)i);
-        return ctx->error; /* its own, if that is still there */
+        return ctx->error; /* its own error, if the user has not cleared it */
     }
     if (gr_ctx(x) != ctx)
         return gr_fail(ctx, GR_ERROR_CONTEXT, op, "parameter %lld belongs to another context",
@@ -147,8 +147,8 @@ static gr_status check_parameters(gr_context *ctx, const char *op, gr_tensors pa
     return GR_OK;
 }
 
-/* An option's value or, for 0, its default; raises unless low <= value < high and value is finite.
- */
+/* Sets *value to the option, or to its default if it is 0. Raises an error unless low <= value <
+   high and value is finite. */
 static gr_status option(gr_context *ctx, const char *op, const char *name, double given,
                         double otherwise, double high, double *value)
 {
@@ -166,8 +166,8 @@ static gr_tensor *zeros_in_root(gr_context *ctx, const char *op, gr_dtype dtype,
     return x;
 }
 
-/* The powers of each parameter before its first step, 1, and the views of them; false after
-   MEMORY. */
+/* Makes the powers of each parameter, which are 1 before its first step, and the views of them.
+   False after MEMORY. */
 static bool make_powers(gr_optimizer *o, const char *op, gr_tensor **state)
 {
     const gr_dims both = {.count = 1, .at = {2}}, stride = {.count = 1, .at = {1}};
@@ -183,7 +183,7 @@ static bool make_powers(gr_optimizer *o, const char *op, gr_tensor **state)
     return made;
 }
 
-/* The state's tensors into their list; false after MEMORY. */
+/* Makes the list of the state tensors. False after MEMORY. */
 static bool make_state(gr_optimizer *o, const char *op)
 {
     gr_tensor **state = o->state;
@@ -200,7 +200,7 @@ static bool make_state(gr_optimizer *o, const char *op)
     return (*state = zeros_in_root(o->ctx, op, GR_I64, (gr_dims){0})) != NULL;
 }
 
-/* Copies the list of parameters, and makes the state. */
+/* Copies the list of parameters and makes the state. */
 static gr_status fill(gr_optimizer *o, const char *op, gr_tensors parameters)
 {
     const int64_t size = (int64_t)sizeof(gr_tensor *), count = parameters.count;
@@ -216,7 +216,7 @@ static gr_status fill(gr_optimizer *o, const char *op, gr_tensors parameters)
     return make_state(o, op) ? GR_OK : GR_ERROR_MEMORY;
 }
 
-/* Gives back all that the optimiser holds but itself. */
+/* Releases everything that the optimiser holds, but not the optimiser itself. */
 static void release(gr_optimizer *o)
 {
     for (int64_t k = 0; k < o->count; k++)
@@ -226,7 +226,7 @@ static void release(gr_optimizer *o)
     gr_block_free(o->ctx, o->parameters);
 }
 
-/* A copy of an optimiser whose options are checked (status), with its state. */
+/* Makes an optimiser with state from `checked`, which holds checked options or an error status. */
 static gr_optimizer *new_optimizer(const gr_optimizer *checked, const char *op,
                                    gr_tensors parameters)
 {
@@ -234,7 +234,8 @@ static gr_optimizer *new_optimizer(const gr_optimizer *checked, const char *op,
     ctx->doing = op;
     gr_optimizer *o = gr_block_new(ctx, (int64_t)sizeof *o);
     if (!o) {
-        gr_finish(ctx); /* the result does not lead to the context: nobody could place the error */
+        /* The result has no link to the context, so the macro cannot add a place to the error. */
+        gr_finish(ctx);
         return optimizer_without_home(GR_ERROR_MEMORY);
     }
     *o = *checked;
@@ -249,7 +250,7 @@ static gr_optimizer *new_optimizer(const gr_optimizer *checked, const char *op,
     return o;
 }
 
-/* Whether the call can go on; if not, *instead is what to return. */
+/* True if the call can continue. If not, *instead is the optimiser to return. */
 static bool can_make(gr_context *ctx, const char *op, const void *args, gr_optimizer **instead)
 {
     gr_tensor *failed;

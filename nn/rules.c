@@ -1,9 +1,9 @@
 /* rules.c - one step of gradient descent on one parameter: SGD, Adam, AdamW.
  *
- * A step reads the parameter, its gradient and its state as doubles, 256 elements at a time,
- * computes the rule in double, and rounds once to what each is stored as. The rules work element by
- * element and are made of + - * / and sqrt, which IEEE 754 fixes to the bit: so the bits of a step
- * depend neither on threads nor on compilers nor on vectors.
+ * A step reads the parameter, its gradient and its state as doubles, 256 elements at a time. It
+ * computes in double, and rounds each result once to the dtype that stores it. The rules work
+ * element by element and use only + - * / and sqrt. IEEE 754 defines every bit of these. So the
+ * bits of a step do not depend on threads, compilers or vectors.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,7 +12,7 @@
 
 enum { PIECE = 256 }; /* elements held as doubles on the stack */
 
-/* The elements of one parameter, as the rules see them. */
+/* The elements of one parameter, in double. */
 struct gr_piece {
     int64_t count;
     double theta[PIECE], gradient[PIECE];
@@ -24,7 +24,7 @@ struct gr_piece {
 typedef struct step {
     const gr_call *call;
     const gr_rule *rule;
-    const double *powers; /* NULL for a rule without */
+    const double *powers; /* NULL if the rule has no powers */
 } step;
 
 static char *element(const gr_tensor *x, int64_t at)
@@ -59,7 +59,7 @@ static void step_part(void *state, int64_t i)
         store(p.moment[m], start, p.count, moments[m]);
 }
 
-/* The powers b1^t and b2^t of the parameter, by one more factor each. */
+/* Multiplies the powers b1^t and b2^t of the parameter by one more factor each. */
 static const double *advance_powers(const gr_step_settings *settings, const gr_tensor *x)
 {
     double *powers = (double *)(void *)gr_bytes(x);
@@ -82,7 +82,7 @@ static gr_status rule_run(const gr_call *call)
 
 /* ---- The rules ------------------------------------------------------------------------------- */
 
-/* The gradient comes last and is only read. */
+/* The gradient is the last operand and is only read. */
 #define STEP_OP(title, operands)                                                                   \
     {.name = title,                                                                                \
      .kind = GR_OPAQUE,                                                                       \
@@ -92,7 +92,8 @@ static gr_status rule_run(const gr_call *call)
      .attributes_size = sizeof(gr_step_settings),                                                  \
      .run = rule_run}
 
-/* g <- g + weight_decay theta, where there is a decay: 0 times infinity would be NaN. */
+/* g <- g + weight_decay theta. Skipped if there is no decay, because 0 times infinity would be
+   NaN. */
 static void add_decay(const gr_step_settings *s, gr_piece *p)
 {
     const double decay = s->weight_decay;
