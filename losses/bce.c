@@ -2,9 +2,9 @@
  *
  *     l = -[ p y max(log x, -100) + (1-y) max(log(1-x), -100) ]
  *
- * The logarithms are cut off at -100, as PyTorch does. The slope is cut off as well: x (1-x) counts
- * as 1e-12 at least. The options are those of bce_with_logits.c, with p_t = x y + (1-x) (1-y). The
- * kernel is in kernels/bce.inc.
+ * The logarithms are clamped at -100, as in PyTorch. In the slope, x (1-x) is clamped to at least
+ * 1e-12. The options are those of bce_with_logits.c, with p_t = x y + (1-x) (1-y). The kernel is in
+ * kernels/bce.inc.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,8 +14,8 @@ static const double SLOPE_FLOOR = 1e-12, LOG_FLOOR = -100;
 
 /* ---- The slope ------------------------------------------------------------------------------- */
 
-/* bce_slope(x, y, p) = (p y (x-1) + (1-y) x) / d with d = max(x (1-x), 1e-12). It is an op of its
-   own, so that its gradient has no cancellation either:
+/* bce_slope(x, y, p) = (p y (x-1) + (1-y) x) / d with d = max(x (1-x), 1e-12). It is a separate
+   op, so that its gradient has no cancellation either:
        dx = g [ p y / max(x, 1e-12)^2 + (1-y) / max(1-x, 1e-12)^2 ]
        dy = g (p (x-1) - x) / d,   dp = g y (x-1) / d */
 static void slope_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
@@ -52,7 +52,7 @@ static const gr_op slope_op = {.name = "bce_slope",
 
 /* ---- The losses of the elements -------------------------------------------------------------- */
 
-/* max(log x, -100). Where it is cut off its gradient is 0, also where log x is infinite. */
+/* max(log x, -100). The gradient is 0 below the clamp, even if log x is infinite. */
 static gr_tensor *cut_log(gr_tensor *x)
 {
     gr_tensor *none = gr_equal(x, gr_scalar_like(x, 0)), *floor = gr_scalar_like(x, LOG_FLOOR);
@@ -60,7 +60,7 @@ static gr_tensor *cut_log(gr_tensor *x)
     return gr_where(none, floor, gr_maximum(log, floor));
 }
 
-/* max(log(1-x), -100), likewise. */
+/* max(log(1-x), -100), with the same gradient rule. */
 static gr_tensor *cut_log1m(gr_tensor *x)
 {
     gr_tensor *none = gr_equal(x, gr_scalar_like(x, 1)), *floor = gr_scalar_like(x, LOG_FLOOR);

@@ -1,9 +1,10 @@
-/* bce_options.c - what both binary cross entropies share: options, reduction, one fused pass.
+/* bce_options.c - the parts that both binary cross entropies share: options, reduction, one fused
+ * pass.
  *
- * The fused op is one pass of the kernel over x, y, w, p and mask; the last three may be missing.
- * It gives the loss. As hidden results it gives the gradients that a sweep may want, before the
- * reduction's factor. The fused rule multiplies them by that factor. Where the sweep is recorded,
- * or the denominator has a gradient too, the rule is gr_bce_compose: the same loss in public ops.
+ * The fused op is one pass of the kernel over x, y, w, p and mask. The last three may be missing.
+ * Its result is the loss. Its hidden results are the gradients that a sweep may want, without the
+ * reduction's factor. The fused rule multiplies them by this factor. If the sweep is recorded, or
+ * if the denominator has a gradient too, the rule is gr_bce_compose: the same loss in public ops.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,8 +12,8 @@
 #include <math.h>
 #include <string.h>
 
-/* The operands, and the results. The gradient of operand i is result AHEAD + i, and so is the
-   kernel's output. */
+/* The operands and the results. The gradient of operand i is result AHEAD + i. The outputs of the
+   kernel have the same numbers as the results. */
 enum { X, Y, W, P, MASK, OPERANDS };
 enum { LOSS, AHEAD, DENOMINATOR = AHEAD + P + 1 };
 
@@ -47,7 +48,7 @@ static gr_status check_input(const char *op, gr_context *ctx, gr_tensor *const *
     return GR_OK;
 }
 
-/* A float of another dtype than x's is refused; a gr_scalar adapts. */
+/* Refuses a float whose dtype differs from x's. A gr_scalar adapts. */
 static gr_status check_dtype(const char *op, const char *name, const gr_tensor *x,
                              const gr_tensor *operand)
 {
@@ -79,7 +80,7 @@ static gr_status check_option(const char *op, const char *name, const gr_tensor 
     return check_dtype(op, name, x, option);
 }
 
-/* pos_weight [C] as [C,1,...,1], with C on the axis that is asked for. */
+/* Reshapes pos_weight [C] to [C,1,...,1], so that C is on the requested axis. */
 static gr_tensor *along_class_axis(const char *op, const gr_tensor *x, gr_tensor *p,
                                    const gr_dims *class_axis)
 {
@@ -105,7 +106,7 @@ static gr_tensor *along_class_axis(const char *op, const gr_tensor *x, gr_tensor
 
 /* ---- Apply ----------------------------------------------------------------------------------- */
 
-/* Every byte is set, padding too: equal calls have equal attributes. */
+/* Sets every byte, also padding, so that equal calls have equal attributes. */
 static void set_attributes(gr_bce_attributes *a, const gr_context *ctx, gr_tensor *const *in,
                            const gr_bce_args *args)
 {
@@ -147,13 +148,13 @@ gr_tensor *gr_bce_apply(const gr_op *op, gr_tensor *x, const gr_bce_args *args)
 
 /* ---- The denominator ------------------------------------------------------------------------- */
 
-/* True if the mean divides by what mask or weight say, and not by the number of elements. */
+/* True if mask or weight decide the mean's denominator, and not the number of elements. */
 static bool is_counted(const gr_bce_attributes *a)
 {
     return a->reduction == GR_MEAN && a->denominator != GR_ALL;
 }
 
-/* An operand as broadcast to the shape; ones where it is not given. */
+/* Reads an operand as broadcast to the shape. A missing operand reads as ones. */
 static gr_reader reader_of(const gr_tensor *operand, const gr_dims *shape)
 {
     static const double one = 1;
@@ -169,7 +170,7 @@ typedef struct kept_sum {
     const gr_kernels *kernels;
     gr_reader mask, values;
     int64_t count;
-    double *sums; /* of the blocks */
+    double *sums; /* one for each block */
 } kept_sum;
 
 static void sum_kept_block(void *state, int64_t block)
@@ -189,7 +190,8 @@ static void sum_kept_block(void *state, int64_t block)
     s->sums[block] = gr_fold_lanes(lanes);
 }
 
-/* The sum of the values, or of ones, over the elements that the mask keeps. */
+/* Returns the sum of the values over the elements that the mask keeps. If values is NULL, counts
+   these elements. */
 static double sum_kept(const gr_call *call, const gr_tensor *values)
 {
     const gr_dims shape = gr_shape_of(call->in[X]);
@@ -203,7 +205,7 @@ static double sum_kept(const gr_call *call, const gr_tensor *values)
     return gr_fold_blocks(blocks, s.sums);
 }
 
-/* What the reduction divides by. It is kept where it depends on values. */
+/* Returns the denominator of the reduction. Stores it if it depends on values. */
 static double denominator_of(const gr_call *call)
 {
     const gr_bce_attributes *a = call->attributes;
@@ -237,7 +239,7 @@ int64_t gr_bce_scratch(const gr_call *call)
     return a->reduction == GR_NONE ? 0 : gr_map_scratch(gr_count(call->in[X]));
 }
 
-/* Names the first element that counts and lies outside [0,1]. */
+/* Raises an error about the first element that counts and is outside [0,1]. */
 static gr_status raise_outside(const gr_call *call, int operand)
 {
     const gr_dims shape = gr_shape_of(call->in[X]);
@@ -258,7 +260,8 @@ static gr_status raise_outside(const gr_call *call, int operand)
     return gr_fail(call->ctx, GR_ERROR_DOMAIN, call->op->name, "an element lies outside [0,1]");
 }
 
-/* The kernel over the operands, with the gradients that this call has places for. */
+/* Describes the kernel over the operands. It computes the gradients that this call has results
+   for. */
 static gr_map map_of(const gr_call *call)
 {
     const gr_bce_attributes *a = call->attributes;
@@ -320,14 +323,15 @@ gr_status gr_bce_elements_run(gr_kernel_id kernel, int output, const gr_call *ca
 
 /* ---- The fused rule -------------------------------------------------------------------------- */
 
-/* a, and `instead` where the mask drops the element, whatever a is there. */
+/* Returns a, with `instead` in the elements that the mask drops. There the value of a does not
+   matter, even if it is NaN. */
 static gr_tensor *masked(gr_tensor *mask, gr_tensor *a, double instead)
 {
     return mask && a ? gr_where(mask, a, gr_scalar_like(a, instead)) : a;
 }
 
-/* scaled(ahead, g) = ahead (g / divisor), for a g of one element: what the rule below does in two ops,
-   in one pass and with the same roundings. */
+/* scaled(ahead, g) = ahead (g / divisor), for a g of one element. The rule below needs two ops for
+   this. Here it is one pass with the same roundings. */
 typedef struct scaling {
     const gr_call *call;
     double factor;
@@ -393,7 +397,7 @@ void gr_bce_fused_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     const gr_bce_attributes *a = n->attributes;
     if (is_counted(a) && a->denominator == GR_WEIGHTS && n->wanted[W]) {
-        n->op->vjp(n, g, dx); /* the denominator has a gradient too */
+        n->op->vjp(n, g, dx); /* the denominator also has a gradient */
         return;
     }
     if (a->reduction != GR_NONE && !is_counted(a) && !n->in[MASK] &&
@@ -401,7 +405,8 @@ void gr_bce_fused_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
         scale_ahead(n, g, dx);
         return;
     }
-    /* In the dtype that the kernel computes in, so that a half is rounded once, at the end. */
+    /* Uses the dtype in which the kernel computes, so that a half is rounded only once, at the
+       end. */
     gr_tensor *factor = gr_cast(g, gr_compute_dtype(g));
     if (is_counted(a))
         factor = gr_div(factor, gr_cast(n->outs[DENOMINATOR], gr_dtype_of(factor)));
@@ -428,8 +433,8 @@ static gr_tensor *blend(gr_tensor *t, gr_tensor *a, gr_tensor *b)
     return gr_add(gr_mul(t, a), gr_mul(gr_loss_one_minus(t), b));
 }
 
-/* m^gamma, for m = 1 - p_t. It counts as a constant in two places. Where m is 0 the loss is 0 too,
-   and falls faster than the slope of the power grows. Where the loss is infinite the factor has
+/* m^gamma, for m = 1 - p_t. In two cases its gradient is cut off. If m is 0, the loss is 0 too, and
+   it falls faster than the slope of the power grows. If the loss is infinite, the factor has
    reached its limit. */
 static gr_tensor *focal_factor(gr_tensor *m, double gamma, gr_tensor *losses)
 {
@@ -472,7 +477,8 @@ gr_tensor *gr_bce_compose(const gr_bce_kind *kind, const gr_node *n, gr_tensor *
 {
     const gr_bce_attributes *a = n->attributes;
     gr_tensor *mask = in[MASK];
-    /* In the dtype that the kernel computes in, so that a half is rounded once, at the end. */
+    /* Uses the dtype in which the kernel computes, so that a half is rounded only once, at the
+       end. */
     const gr_dtype dtype = gr_compute_dtype(n->in[X]);
     gr_tensor *x = masked(mask, gr_cast(in[X], dtype), kind->neutral);
     gr_tensor *y = masked(mask, gr_cast(in[Y], dtype), 0);

@@ -1,19 +1,21 @@
 /* bce_with_logits.c - binary cross entropy of a logit x with target y and pos_weight p.
  *
  *     q = log1p(exp(-|x|)),   s(x) = 1 / (1 + exp(-x))
- *     l = (1-y) max(x,0) + p y max(-x,0) + ((1-y) + p y) q  =  (1-y) softplus(x) + p y softplus(-x)
+ *     l = (1-y) max(x,0) + p y max(-x,0) + ((1-y) + p y) q
+ *       = (1-y) softplus(x) + p y softplus(-x)
  *
- * No term cancels, so the loss and its gradients keep their digits in both tails. The options, in
- * bce_options.c, in the order in which they act:
+ * No terms cancel, so the loss and its gradients stay precise in both tails. The options are in
+ * bce_options.c. They act in this order:
  *
- *     .label_smoothing e   y (1-e) + e/2 stands for y
- *     .gamma, .alpha       times (1-p_t)^gamma (alpha y + (1-alpha) (1-y)),
+ *     .label_smoothing e   replaces y by y (1-e) + e/2
+ *     .gamma, .alpha       multiplies by (1-p_t)^gamma (alpha y + (1-alpha) (1-y)),
  *                          p_t = s(x) y + s(-x) (1-y)
- *     .weight w            times w
- *     .mask                0 where the mask is 0, and so are the gradients
- *     .reduction           none, sum, or mean over .denominator: all, kept ones, or the sum of w
+ *     .weight w            multiplies by w
+ *     .mask                sets loss and gradients to 0 where the mask is 0
+ *     .reduction           none, sum, or mean over .denominator: all elements, kept elements,
+ *                          or the sum of w
  *
- * One pass of the kernel (kernels/bce.inc) gives value and gradients. Where the sweep is recorded,
+ * One pass of the kernel (kernels/bce.inc) computes value and gradients. If the sweep is recorded,
  * the rule is a composition: the elements' losses below, the options and the reduction.
  *
  * SPDX-License-Identifier: MIT
@@ -23,7 +25,8 @@
 
 /* ---- Without cancellation, up to infinity ---------------------------------------------------- */
 
-/* c v. Where c is exactly 0 and v infinite, it is 0: the limit as v grows. NaN stays. */
+/* c v. If c is exactly 0 and v is infinite, the product is 0: the limit as v grows. NaN stays
+   NaN. */
 static gr_tensor *times_limit(gr_tensor *c, gr_tensor *v)
 {
     const gr_dtype dtype = gr_dtype_of(v);
@@ -32,9 +35,9 @@ static gr_tensor *times_limit(gr_tensor *c, gr_tensor *v)
     return gr_mul(c, gr_where(gr_equal(c, gr_scalar_like(c, 0)), finite, v));
 }
 
-/* p softplus(-x) - softplus(x) cancels for p near 1. It is (p-1) softplus(-|x|) - p x where x < 0,
-   and (p-1) softplus(-|x|) - x elsewhere. Each side is written as a function that is smooth at 0,
-   for its gradient's sake. */
+/* p softplus(-x) - softplus(x) cancels for p near 1. The equal form (p-1) softplus(-|x|) - p x for
+   x < 0, and (p-1) softplus(-|x|) - x elsewhere, does not cancel. Each side is a function that is
+   smooth at 0, so that its gradient is right there. */
 static gr_tensor *target_slope(gr_tensor *x, gr_tensor *p)
 {
     gr_tensor *minus_x = gr_neg(x), *more = gr_sub(p, gr_scalar_like(p, 1));

@@ -1,27 +1,29 @@
 /* classification.c - negative log likelihood and cross entropy over the classes along one axis.
  *
  * The input holds samples: one [C], or [N,C,d...] with N times d... of them. A target of class
- * numbers has one number a sample, and becomes picks: a bool of the input's shape, true at each
- * sample's own class. The loss is a sum over the class axis of what is picked. What is not picked
- * has no influence, and every gradient is that of the choice. An ignored sample picks nothing.
+ * numbers has one number for each sample. It becomes picks: a bool tensor of the input's shape,
+ * true at the class of each sample. The loss is the sum of the picked elements over the class axis.
+ * Elements that are not picked have no influence, and get the gradient 0. An ignored sample picks
+ * nothing.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "losses/composed.h"
 
-enum { IGNORE = -100 }; /* PyTorch's */
+enum { IGNORE = -100 }; /* as in PyTorch */
 
-/* The two losses, and how messages name them. Attributes hold no pointer: they hold the number. */
+/* The two losses and their names in messages. Attributes hold the number, because they must not
+   hold a pointer. */
 enum { NLL, CROSS_ENTROPY };
 static const char *const names[] = {"nll", "cross_entropy"};
 
 static gr_tensor *number(gr_tensor *like, double value) { return gr_scalar_like(like, value); }
 
-/* The axis of the classes in the input. */
+/* Returns the axis of the classes in the input. */
 static int class_axis(const gr_tensor *input) { return gr_axes_of(input) > 1 ? 1 : 0; }
 static int64_t classes_of(const gr_tensor *input) { return gr_sizes(input)[class_axis(input)]; }
 
-/* [C] as [C,1,...,1], with C on the axis of x's classes. */
+/* Reshapes [C] to [C,1,...,1], so that C is on the axis of x's classes. */
 static gr_tensor *along_classes(const gr_tensor *x, gr_tensor *each)
 {
     gr_dims shape = {.count = gr_axes_of(x) - class_axis(x), .at = {classes_of(x)}};
@@ -73,7 +75,7 @@ typedef struct class_attributes {
     int64_t classes, ignore, loss;
 } class_attributes;
 
-/* The target's shape with size 1 on the axis of the classes: [1], or [N,1,d...]. */
+/* Sets the target's shape with size 1 on the axis of the classes: [1], or [N,1,d...]. */
 static gr_status class_numbers_shape(const gr_call *call, gr_form *results)
 {
     const gr_dims samples = gr_shape_of(call->in[0]);
@@ -110,8 +112,8 @@ static gr_status class_numbers_run(const gr_call *call)
     return GR_OK;
 }
 
-/* class_numbers(target): the class of each sample, or -1 where it is ignored; DOMAIN for a number
-   that is no class */
+/* class_numbers(target): the class of each sample, or -1 for an ignored sample. DOMAIN for a number
+   that is not a class. */
 static const gr_op class_numbers_op = {.name = "class_numbers",
                                        .flags = GR_OP_STRIDED | GR_OP_NO_GRAD,
                                        .arity = 1,
@@ -119,9 +121,9 @@ static const gr_op class_numbers_op = {.name = "class_numbers",
                                        .shape = class_numbers_shape,
                                        .run = class_numbers_run};
 
-/* What a target of class numbers says about an input. */
+/* A target of class numbers, prepared for an input. */
 typedef struct labels {
-    int axis;         /* of the classes in the input */
+    int axis;         /* the axis of the classes in the input */
     int64_t classes;  /* C */
     gr_tensor *kept;  /* bool [N,1,d...]: false for an ignored sample */
     gr_tensor *picks; /* bool, the input's shape */
@@ -151,14 +153,15 @@ static bool make_labels(int loss, const gr_tensor *input, gr_tensor *target,
 
 /* ---- Negative log likelihood ----------------------------------------------------------------- */
 
-/* Each sample's own element of a, which broadcasts to the input's shape: [N,d...]. It is 0 for an
-   ignored sample. */
+/* Returns the picked element of a for each sample: [N,d...]. a broadcasts to the input's shape. An
+   ignored sample gets 0. */
 static gr_tensor *pick(const labels *l, gr_tensor *a)
 {
     return gr_loss_sum_along(gr_where(l->picks, a, number(a, 0)), l->axis);
 }
 
-/* GR_MEAN divides by the sum of the samples' weights, or by the number of those that are kept. */
+/* GR_MEAN divides by the sum of the samples' weights. Without weights it divides by the number of
+   samples that are kept. */
 static gr_tensor *reduce(const labels *l, gr_tensor *losses, gr_tensor *weights,
                          gr_reduction reduction)
 {
@@ -175,7 +178,7 @@ static gr_tensor *over_all_classes(const labels *l, gr_tensor *logp, gr_tensor *
     return gr_where(gr_reshape(l->kept, gr_shape_of(all)), all, number(all, 0));
 }
 
-/* -w[t] logp[t]. With smoothing e it is (1-e) of that, and e/C of the sum over all classes. */
+/* -w[t] logp[t]. With smoothing e it is (1-e) of that, plus e/C of the sum over all classes. */
 static gr_tensor *nll(const labels *l, gr_tensor *logp, gr_tensor *weight, double e,
                       gr_reduction reduction)
 {
@@ -211,7 +214,7 @@ gr_tensor *gr_nll_with(gr_tensor *input, const gr_nll_args *args)
 
 /* ---- Cross entropy --------------------------------------------------------------------------- */
 
-/* -sum over c of w[c] y'[c] logp[c], y' = y (1-e) + e/C; the mean is over all samples. */
+/* -sum over c of w[c] y'[c] logp[c], with y' = y (1-e) + e/C. The mean is over all samples. */
 static gr_tensor *of_probabilities(gr_tensor *logp, gr_tensor *y, gr_tensor *weight, double e,
                                    gr_reduction reduction)
 {
@@ -223,7 +226,7 @@ static gr_tensor *of_probabilities(gr_tensor *logp, gr_tensor *y, gr_tensor *wei
     return gr_reduce_losses(gr_neg(gr_loss_sum_along(terms, class_axis(logp))), reduction);
 }
 
-/* Zeros in an ignored sample: not even a NaN in it gets into a gradient. */
+/* Sets ignored samples to 0, so that even a NaN in them does not reach a gradient. */
 static gr_tensor *only_kept(const labels *l, gr_tensor *x)
 {
     return gr_where(l->kept, x, number(x, 0));

@@ -1,6 +1,6 @@
 /* compat.c - the parameter lists of PyTorch and MindSpore over gr_bce and gr_bce_with_logits.
  *
- * Each function is a set of rules (which dtypes, which spelling) and a call of `run`.
+ * Each function consists of a set of rules (dtypes, names) and a call of `run`.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -91,20 +91,20 @@ enum {
 
 enum { INPUT, TARGET, WEIGHT, POS_WEIGHT, ARGUMENTS };
 
-/* What one function of a system takes. The first so many of the arguments must have the input's
-   dtype, and the first so many its shape; the others broadcast to it. */
+/* The rules of one function. The first same_dtype arguments must have the input's dtype. The first
+   same_shape arguments must have its shape. The others broadcast to it. */
 typedef struct rules {
     const char *api;
-    const char *names[ARGUMENTS]; /* as its errors say them */
-    unsigned dtypes[ARGUMENTS];   /* that each may have */
+    const char *names[ARGUMENTS]; /* names in its messages */
+    unsigned dtypes[ARGUMENTS];   /* the dtypes that each may have */
     int same_dtype, same_shape;
-    int required;       /* the first so many must be given */
-    bool any_case;      /* of reductions */
-    bool strict_target; /* in [0,1] */
+    int required;       /* number of required arguments */
+    bool any_case;      /* names of reductions in any case */
+    bool strict_target; /* the target must be in [0,1] */
     gr_tensor *(*loss)(gr_tensor *, const gr_bce_args *);
 } rules;
 
-/* "f16 or f32" */
+/* Returns text such as "f16 or f32". */
 static gr_text dtypes_text(unsigned dtypes)
 {
     gr_text text = {""};
@@ -160,14 +160,14 @@ static gr_status check_argument(const rules *r, gr_context *ctx, gr_tensor *cons
     return status == GR_OK ? check_shape(r, ctx, in, i) : status;
 }
 
-/* The context to speak in; NULL with the failed tensor where there is none. */
+/* Returns the context of the operands. If there is none, returns NULL and sets *failed. */
 static gr_context *context_of(const rules *r, gr_tensor *const *in, gr_tensor **failed)
 {
     return gr_operands_context(r->api, ARGUMENTS, in, failed);
 }
 
-/* Checks by the rules, brings all to the input's dtype, and applies the loss. name: of the
-   reduction, NULL for the one that is given. */
+/* Checks by the rules, converts all operands to the input's dtype, and applies the loss. name is
+   the reduction's name. If it is NULL, `reduction` counts. */
 static gr_tensor *run(const rules *r, gr_tensor *const *given, gr_reduction reduction,
                       const char *name)
 {
@@ -192,7 +192,7 @@ static gr_tensor *run(const rules *r, gr_tensor *const *given, gr_reduction redu
                                              .strict_target = r->strict_target});
 }
 
-/* The call of a loss that is NULL. */
+/* Handles a call with a loss object that is NULL. */
 static gr_tensor *no_loss(const rules *r, gr_tensor *input, gr_tensor *target)
 {
     gr_tensor *in[ARGUMENTS] = {input, target}, *failed;
@@ -210,7 +210,7 @@ static gr_tensor *no_loss(const rules *r, gr_tensor *input, gr_tensor *target)
     .names = {"input", "target", "weight"}, .dtypes = {FLOATS, FLOATS, ANY}, .same_dtype = 2,      \
     .same_shape = 2, .required = 2, .strict_target = true, .loss = gr_bce_with
 
-/* Where one of the deprecated pair is set, the pair decides and name is not looked at. */
+/* If one of the deprecated pair is set, the pair decides the reduction, and name is ignored. */
 static gr_tensor *run_torch(const rules *r, gr_tensor *const *in, gr_tristate size_average,
                             gr_tristate reduce, const char *name)
 {
@@ -318,8 +318,8 @@ gr_mindspore_nn_bce_with_logits_loss_call(const gr_mindspore_nn_bce_with_logits_
     return run_mindspore(&r, logits, labels, loss->weight, loss->pos_weight, loss->reduction);
 }
 
-/* Its page says that weight broadcasts, and that it has the input's shape. Its kernels read it
-   without broadcasting, so here it must have the input's shape. */
+/* The documentation says both that weight broadcasts and that it has the input's shape. MindSpore's
+   kernels read it without a broadcast, so here it must have the input's shape. */
 gr_tensor *gr_mint_binary_cross_entropy(gr_tensor *input, gr_tensor *target, gr_tensor *weight,
                                         const char *reduction)
 {

@@ -1,4 +1,5 @@
-/* composed.c - what the losses that are compositions of public ops share: checks, and both ends.
+/* composed.c - helpers of the losses that are compositions of public ops: checks before them,
+ * reduction and rounding after them.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -1,6 +1,6 @@
-/* margin.c - losses that ask for a distance between what belongs together and what does not.
+/* margin.c - losses that use a margin: pairs that belong together must be close, others far apart.
  *
- * A part that is cut off at 0 has the gradient 0 there, the kink included.
+ * A part that is clamped at 0 has the gradient 0 there, also at the kink.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,7 +13,7 @@ static gr_tensor *where_else_0(gr_tensor *condition, gr_tensor *a)
     return gr_where(condition, a, number(a, 0));
 }
 
-/* x where y is not -1, plus max(0, margin - x) where y is not 1 */
+/* x if y is not -1, plus max(0, margin - x) if y is not 1 */
 gr_tensor *gr_hinge_embedding_with(gr_tensor *input, const gr_hinge_embedding_args *args)
 {
     args = args ? args : &(const gr_hinge_embedding_args){0};
@@ -40,7 +40,7 @@ gr_tensor *gr_soft_margin_with(gr_tensor *input, const gr_loss_args *args)
     return gr_loss_done(gr_softplus(gr_mul(gr_neg(y), x)), args->reduction, input);
 }
 
-/* The mean over the last axis, the classes, of binary cross entropy with logits */
+/* The mean over the classes (the last axis) of binary cross entropy with logits. */
 gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *input,
                                           const gr_multilabel_soft_margin_args *args)
 {
@@ -69,8 +69,8 @@ gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *input,
     return gr_loss_done(each, args->reduction, input);
 }
 
-/* The cosine of the angle between two vectors, a b / sqrt((a a + 1e-12) (b b + 1e-12)). The root is
-   taken of each factor, so that their product cannot overflow. */
+/* The cosine of the angle between two vectors, a b / sqrt((a a + 1e-12) (b b + 1e-12)). Each factor
+   has its own square root, so that their product cannot overflow. */
 static gr_tensor *cosine(gr_tensor *a, gr_tensor *b)
 {
     gr_tensor *least = number(a, 1e-12);
@@ -79,7 +79,8 @@ static gr_tensor *cosine(gr_tensor *a, gr_tensor *b)
     return gr_div(gr_loss_sum_along(gr_mul(a, b), -1), gr_mul(length_a, length_b));
 }
 
-/* The first operand is a sample [D], or samples [N,D]. samples: its shape without the last axis. */
+/* The first operand is a sample [D], or samples [N,D]. Sets `samples` to its shape without the last
+   axis. */
 static bool check_samples(const char *op, const char *name, const gr_tensor *x, gr_dims *samples)
 {
     *samples = gr_shape_of(x);
@@ -91,7 +92,7 @@ static bool check_samples(const char *op, const char *name, const gr_tensor *x, 
     return false;
 }
 
-/* 1 - cos where y is 1; max(0, cos - margin) where it is -1; else 0 */
+/* 1 - cos if y is 1; max(0, cos - margin) if y is -1; else 0 */
 gr_tensor *gr_cosine_embedding_with(gr_tensor *input, const gr_cosine_embedding_args *args)
 {
     args = args ? args : &(const gr_cosine_embedding_args){0};
@@ -121,8 +122,8 @@ gr_tensor *gr_cosine_embedding_with(gr_tensor *input, const gr_cosine_embedding_
     return gr_loss_done(losses, args->reduction, input);
 }
 
-/* The p-norm of a - b + eps, for each sample. Where it is 0 the root is taken of 1, so that its
-   gradient is 0. */
+/* The p-norm of a - b + eps for each sample. If it is 0, the root is taken of 1 instead, so that
+   its gradient is 0. */
 static gr_tensor *distance(gr_tensor *a, gr_tensor *b, double p, double eps)
 {
     gr_tensor *d = gr_add(gr_sub(a, b), number(a, eps));
@@ -134,8 +135,8 @@ static gr_tensor *distance(gr_tensor *a, gr_tensor *b, double p, double eps)
     return gr_where(none, zero, p == 2 ? gr_sqrt(safe) : gr_pow(safe, 1 / p));
 }
 
-/* max(0, margin + |a - p| - |a - n|). swap: the negative's distance is the smaller of those to a
-   and to p. */
+/* max(0, margin + |a - p| - |a - n|). With swap, the distance of the negative is the smaller of |a
+   - n| and |p - n|. */
 gr_tensor *gr_triplet_margin_with(gr_tensor *anchor, const gr_triplet_margin_args *args)
 {
     args = args ? args : &(const gr_triplet_margin_args){0};

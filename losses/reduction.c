@@ -1,4 +1,4 @@
-/* reduction.c - what becomes of the losses of the elements.
+/* reduction.c - reduces the losses of the elements.
  *
  * SPDX-License-Identifier: MIT
  */

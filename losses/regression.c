@@ -1,7 +1,7 @@
-/* regression.c - losses of an input against a target of its shape: distances and likelihoods.
+/* regression.c - losses of an input against a target of the same shape: distances and likelihoods.
  *
- * Each loss: its formula, a function of the elements in public ops, and the public function, which
- * checks and reduces. d = x - y.
+ * Each loss has its formula, a function of the elements in public ops, and the public function,
+ * which checks and reduces. d = x - y.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -32,8 +32,9 @@ gr_tensor *gr_l1_with(gr_tensor *input, const gr_loss_args *args)
     return gr_loss_done(gr_abs(gr_sub(x, y)), args->reduction, input);
 }
 
-/* d^2/2 where |d| < delta, else delta (|d| - delta/2). With c = d cut to [-delta, delta] both are
-   c (d - c/2). That has no square that overflows and no branch, and near d = 0 it is a parabola. */
+/* d^2/2 if |d| < delta, else delta (|d| - delta/2). With c = d clamped to [-delta, delta], both are
+   c (d - c/2). This form has no square that could overflow, and no branch. Near d = 0 it is a
+   parabola. */
 static gr_tensor *huber(gr_tensor *x, gr_tensor *y, double delta)
 {
     gr_tensor *d = gr_sub(x, y);
@@ -53,7 +54,7 @@ gr_tensor *gr_huber_with(gr_tensor *input, const gr_huber_args *args)
     return gr_loss_done(huber(x, y, delta), args->reduction, input);
 }
 
-/* Huber's with delta = beta, over beta */
+/* huber with delta = beta, divided by beta */
 gr_tensor *gr_smooth_l1_with(gr_tensor *input, const gr_smooth_l1_args *args)
 {
     args = args ? args : &(const gr_smooth_l1_args){0};
@@ -69,7 +70,8 @@ gr_tensor *gr_smooth_l1_with(gr_tensor *input, const gr_smooth_l1_args *args)
 
 /* ---- Likelihoods and divergences ------------------------------------------------------------- */
 
-/* y (log y - x), or e^y (y - x) of a log_target y. 0 log 0 is 0, with gradient 0. */
+/* y (log y - x). If log_target, y is a logarithm and the loss is e^y (y - x). 0 log 0 is 0, with
+   gradient 0. */
 static gr_tensor *kl_div(gr_tensor *x, gr_tensor *y, bool log_target)
 {
     if (log_target)
@@ -98,8 +100,8 @@ gr_tensor *gr_kl_div_with(gr_tensor *input, const gr_kl_div_args *args)
     return gr_loss_done(sum, GR_NONE, input);
 }
 
-/* y log y - y + log(2 pi y)/2 where y > 1, else 0: Stirling's approximation of log y!. Where it is
-   not chosen it is computed for y = 1, so that no log 0 gets into a gradient. */
+/* y log y - y + log(2 pi y)/2 if y > 1, else 0: Stirling's approximation of log y!. Elements that
+   get 0 are computed with y = 1, so that no log 0 reaches a gradient. */
 static gr_tensor *stirling(gr_tensor *y)
 {
     gr_tensor *one = number(y, 1), *small = gr_less_equal(y, one);
@@ -108,7 +110,7 @@ static gr_tensor *stirling(gr_tensor *y)
     return gr_where(small, number(y, 0), gr_add(gr_sub(gr_mul(t, gr_log(t)), t), root));
 }
 
-/* e^x - y x of a log of a rate; x - y log(x + eps) of a rate */
+/* e^x - y x if x is the log of a rate; x - y log(x + eps) if x is a rate */
 gr_tensor *gr_poisson_nll_with(gr_tensor *input, const gr_poisson_nll_args *args)
 {
     args = args ? args : &(const gr_poisson_nll_args){0};
@@ -170,7 +172,7 @@ static void variance_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     dx[0] = g;
 }
 
-/* checked_variance(x): x's elements, or DOMAIN for one below 0;  dx = g */
+/* checked_variance(x): x's elements. DOMAIN if one is below 0.  dx = g */
 static const gr_op variance_op = {.name = "checked_variance",
                                   .flags = GR_OP_STRIDED,
                                   .arity = 1,
@@ -183,8 +185,9 @@ static gr_tensor *checked(gr_tensor *variance)
     return gr_apply_with(&variance_op, 1, &variance, NULL);
 }
 
-/* The shape under which the variance broadcasts to x. It has x's shape, or size 1 along x's last
-   axis, or lacks that axis (one number a sample), or it is 0-d. False after SHAPE. */
+/* Finds a shape in which the variance broadcasts to x. The variance may have x's shape, or size 1
+   along x's last axis. It may lack that axis (one number for each sample), or be 0-d. False after
+   SHAPE. */
 static bool spread_shape(const gr_tensor *x, const gr_tensor *variance, gr_dims *spread)
 {
     const gr_dims shape = gr_shape_of(x), own = gr_shape_of(variance);
@@ -209,8 +212,8 @@ static bool spread_shape(const gr_tensor *x, const gr_tensor *variance, gr_dims 
     return false;
 }
 
-/* (log v + d^2 / v) / 2, plus log(2 pi)/2 where full; v = max(variance, eps). The gradient does not
-   see the cut: below eps v is eps + (variance - its own value). */
+/* (log v + d^2 / v) / 2, plus log(2 pi)/2 if full; v = max(variance, eps). The gradient ignores the
+   clamp: below eps, v is eps + (variance - its detached value). */
 static gr_tensor *gaussian_nll(gr_tensor *x, gr_tensor *y, gr_tensor *variance, double eps,
                                bool full)
 {
