@@ -1,6 +1,7 @@
-/* binary.c - functions of two operands, elementwise with broadcasting, and the choice between two.
+/* binary.c - elementwise functions of two operands with broadcasting, and where().
  *
- * A rule may return a gradient of the broadcast shape: the engine sums it down to its operand's.
+ * A rule may return a gradient of the broadcast shape. The engine sums it down to the operand's
+ * shape.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -18,7 +19,7 @@
                                     .vjp = f##_vjp,                                                \
                                     .reads = {f##_reads}},                                         \
                                    GR_KERNEL_##NAME};
-/* What the rule reads for da, and for db. */
+/* The values that the rule reads for da and for db. */
 #define sub_reads     GR_READS_NOTHING, GR_READS_NOTHING
 #define mul_reads     GR_READS_IN(1), GR_READS_IN(0)
 #define div_reads     GR_READS_IN(1), GR_READS_IN(1) | GR_READS_OUT(0)
@@ -31,7 +32,8 @@ static gr_tensor *apply_binary(const gr_row *row, gr_tensor *a, gr_tensor *b)
     return gr_apply_with(&row->op, 2, (gr_tensor *[]){a, b}, NULL);
 }
 
-/* add(a, b) = a + b;  da = g, db = g. The sweep itself adds: the row is in core/engine/linear.c. */
+/* add(a, b) = a + b;  da = g, db = g. The sweep itself uses add, so its row is in
+   core/engine/linear.c. */
 gr_tensor *gr_add(gr_tensor *a, gr_tensor *b) { return gr_linear_add(a, b); }
 
 /* sub(a, b) = a - b;  db = -g */
@@ -63,7 +65,7 @@ static void div_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
         dx[1] = gr_neg(gr_mul(da, n->out));
 }
 
-/* g where the condition holds; half of it where a and b are equal; else 0. */
+/* Returns g where the condition holds, g / 2 where a and b are equal, else 0. */
 static gr_tensor *share(gr_tensor *g, gr_tensor *chosen, gr_tensor *a, gr_tensor *b)
 {
     gr_tensor *half = gr_mul(gr_scalar_like(g, 0.5), g);
@@ -71,8 +73,7 @@ static gr_tensor *share(gr_tensor *g, gr_tensor *chosen, gr_tensor *a, gr_tensor
     return gr_where(chosen, g, rest);
 }
 
-/* maximum(a, b): the larger; the gradient goes to the one chosen, half to each where they are
-   equal */
+/* maximum(a, b): the larger operand. It gets the gradient; equal operands get half each. */
 gr_tensor *gr_maximum(gr_tensor *a, gr_tensor *b) { return apply_binary(&maximum_row, a, b); }
 static void maximum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
@@ -83,7 +84,7 @@ static void maximum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
         dx[1] = share(g, gr_greater(b, a), a, b);
 }
 
-/* minimum(a, b): the smaller, likewise */
+/* minimum(a, b): the smaller operand. It gets the gradient; equal operands get half each. */
 gr_tensor *gr_minimum(gr_tensor *a, gr_tensor *b) { return apply_binary(&minimum_row, a, b); }
 static void minimum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
@@ -96,8 +97,8 @@ static void minimum_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 
 /* ---- Comparisons ----------------------------------------------------------------------------- */
 
-/* Floats with floats, or integers and bool with their like; bool. A gr_scalar goes with all: it is
-   compared in f64 beside an integer, rounded to f32 beside an f32. */
+/* Compares floats with floats, or integers and bool with each other. The result is bool. A
+   gr_scalar fits all: it is compared in f64 with an integer, and rounded to f32 with an f32. */
 static gr_status compare_shape(const gr_call *call, gr_form *results)
 {
     gr_status status = gr_need_operands(call, 2);
@@ -126,7 +127,7 @@ static gr_status compare_shape(const gr_call *call, gr_form *results)
 
 /* ---- Choice ---------------------------------------------------------------------------------- */
 
-/* The condition has any dtype; the others are floats of one. */
+/* The condition may have any dtype. The other operands are floats of one dtype. */
 static gr_status where_shape(const gr_call *call, gr_form *results)
 {
     gr_status status = gr_need_operands(call, 3);
@@ -160,7 +161,8 @@ static const gr_row where_row = {{.name = "where",
                                  GR_KERNEL_WHERE};
 gr_tensor *gr_where(gr_tensor *condition, gr_tensor *a, gr_tensor *b)
 {
-    /* As bool: what is not 0 in f64 may be 0 in f32, in which narrower values are chosen. */
+    /* Converts an f64 condition to bool first. Otherwise a small nonzero f64 may become 0 in f32,
+       the dtype in which the op computes narrower values. */
     if (!gr_failed(condition) && gr_type(condition) == GR_F64)
         condition = gr_cast(condition, GR_BOOL);
     return gr_apply_with(&where_row.op, 3, (gr_tensor *[]){condition, a, b}, NULL);

@@ -2,17 +2,18 @@
  *
  *   matmul(a, b)[i,j] = sum over k of a[i,k] b[k,j];  da = g b^T, db = a^T g
  *
- * Each element is one chain of fused multiply-adds in ascending k, so the result has the same bits
- * for every instruction set and for any share of rows and columns among threads. A transposed
- * operand is a view: the kernel packs it from where it lies.
+ * Each element is one chain of fused multiply-adds in ascending k. So the result has the same bits
+ * for each instruction set and for any division of the work among threads. A transposed operand is
+ * a view. The kernel packs it directly from the original memory.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "core/engine/engine.h"
 #include <gradus/ops.h>
 
-/* Rows or columns that a thread takes at least, and multiply-adds that cost as much as one addition
-   of two arrays' elements, for the grain of threads. */
+/* STRIP: the minimum number of rows or columns of a thread. PER_ELEMENT: this many multiply-adds
+   cost as much as one addition of two arrays' elements. It is used to choose the number of
+   threads. */
 enum { STRIP = 48, PER_ELEMENT = 16 };
 
 static gr_status matmul_shape(const gr_call *call, gr_form *results)
@@ -30,7 +31,8 @@ static gr_status matmul_shape(const gr_call *call, gr_form *results)
     return GR_OK;
 }
 
-/* The product as parts of whole strips of rows or of columns, each with scratch of its own. */
+/* A product, divided into parts. A part consists of whole strips of rows or of columns. Each part
+   has its own scratch. */
 typedef struct product {
     const gr_gemm *problem;
     void (*gemm)(const gr_gemm *, int64_t, int64_t, int64_t, int64_t, void *);
@@ -54,7 +56,8 @@ static void multiply_part(void *state, int64_t part)
         p->gemm(problem, 0, problem->m, first, end, scratch);
 }
 
-/* How the product is cut: by rows or by columns, into how many parts, of how much scratch. */
+/* Decides how to divide the product: by rows or by columns, the number of parts, and their
+   scratch. */
 static product cut(const gr_context *ctx, int ktype, int64_t m, int64_t n, int64_t k)
 {
     const double work = (double)m * (double)n * (double)k / PER_ELEMENT;
@@ -68,7 +71,8 @@ static product cut(const gr_context *ctx, int ktype, int64_t m, int64_t n, int64
     return p;
 }
 
-/* The bytes of an operand or result in the dtype that the kernel computes in; 0: it is that. */
+/* Returns the bytes of an operand or result in the dtype in which the kernel computes. Returns 0 if
+   it already has that dtype. */
 static int64_t widened_bytes(const gr_tensor *x)
 {
     const gr_dtype dtype = gr_compute_dtype(x);
@@ -85,13 +89,13 @@ static int64_t matmul_scratch(const gr_call *call)
            widened_bytes(call->out);
 }
 
-/* Where a matrix lies, and its steps. */
+/* The address of a matrix and its steps. */
 typedef struct matrix {
     char *data;
     int64_t row, column;
 } matrix;
 
-/* x itself, or room for it in the kernel's dtype, cut from the scratch. */
+/* Returns x itself, or scratch for it in the kernel's dtype. */
 static matrix widened(const gr_tensor *x, bool filled, char **scratch)
 {
     const int64_t bytes = widened_bytes(x);
@@ -174,7 +178,8 @@ static gr_status check_ranks(gr_context *ctx, gr_tensor *const *in)
     return GR_OK;
 }
 
-/* A vector on the left is a row, on the right a column; its axis goes from the result. */
+/* A vector on the left is a row, on the right a column. Its extra axis is removed from the
+   result. */
 gr_tensor *gr_matmul(gr_tensor *a, gr_tensor *b)
 {
     gr_tensor *operands[] = {a, b}, *failed = gr_null_context.failed;

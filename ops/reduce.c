@@ -1,6 +1,6 @@
 /* reduce.c - sum and mean over some axes.
  *
- * The sweep itself sums gradients, so the row of sum and what both have in common are in
+ * The sweep itself sums gradients. So the row of sum, and the code that sum and mean share, are in
  * core/engine/linear.c.
  *
  * SPDX-License-Identifier: MIT
@@ -8,7 +8,7 @@
 #include "core/engine/engine.h"
 #include <gradus/ops.h>
 
-/* sum(x) over axes;  dx = g, repeated along the axes that went */
+/* sum(x) over axes;  dx = g, repeated along the reduced axes */
 gr_tensor *gr_sum_with(const gr_reduce_args *args)
 {
     return args ? gr_reduce_apply(&gr_sum_op, args->x, &args->axes, args->keepdim)
@@ -37,7 +37,7 @@ gr_tensor *gr_mean_with(const gr_reduce_args *args)
                 : gr_null_context.failed;
 }
 
-/* sum_to(x, shape): the sum over the axes along which the shape is repeated in x's */
+/* sum_to(x, shape): sums over those axes along which x repeats the shape */
 gr_tensor *gr_sum_to(gr_tensor *x, gr_dims shape)
 {
     gr_tensor *failed;

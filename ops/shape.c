@@ -1,7 +1,7 @@
-/* shape.c - the same elements seen otherwise, or copied.
+/* shape.c - views with another shape or order, and copies.
  *
- * A view shares its operand's buffer: its row has a shape rule, which says strides too, and no run.
- * Rows that the sweep needs itself (reshape, expand, copies) are in core/engine/linear.c.
+ * A view shares its operand's buffer. Its row has a shape rule, which also sets the strides, and no
+ * run. The rows that the sweep itself needs (reshape, expand, copies) are in core/engine/linear.c.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,7 +11,7 @@
 
 /* ---- reshape --------------------------------------------------------------------------------- */
 
-/* Puts what is left in the place of a -1; false if the elements do not fit the shape. */
+/* Replaces a -1 by the size that fits. False if the elements do not fit the shape. */
 static bool fit_shape(gr_dims *shape, int64_t count)
 {
     int64_t known = 1;
@@ -32,7 +32,7 @@ static bool fit_shape(gr_dims *shape, int64_t count)
     return true;
 }
 
-/* reshape(x): the elements in row-major order under another shape;  dx = g under x's shape */
+/* reshape(x): the elements in row-major order with another shape;  dx = g with x's shape */
 gr_tensor *gr_reshape(gr_tensor *x, gr_dims shape)
 {
     gr_tensor *failed;
@@ -42,7 +42,7 @@ gr_tensor *gr_reshape(gr_tensor *x, gr_dims shape)
     if (shape.count < 0 || shape.count > GR_MAX_DIMS || !fit_shape(&shape, gr_count(x)))
         return gr_fail_tensor(gr_ctx(x), GR_ERROR_SHAPE, "reshape", "shape %s does not fit %s",
                               gr_shape_text(x).text, gr_dims_text(&asked).text);
-    /* A shape without elements may still be too large. */
+    /* A shape without elements can still be too large. */
     if (!gr_check_shape(gr_ctx(x), "reshape", gr_type(x), &shape))
         return failed;
     return gr_linear_reshape(x, &shape);
@@ -135,7 +135,8 @@ gr_tensor *gr_expand(gr_tensor *x, gr_dims shape)
 
 /* ---- slice ----------------------------------------------------------------------------------- */
 
-/* Elements start, start + step, ... of an axis of a tensor of this shape: `count` of them. */
+/* A slice of a tensor of shape `whole`: `count` elements of an axis, namely start, start + step,
+   ... */
 typedef struct slice {
     gr_dims whole;
     int64_t axis, start, step, count;
@@ -153,8 +154,8 @@ static gr_status slice_shape(const gr_call *call, gr_form *results)
     return GR_OK;
 }
 
-/* The places in the whole that the slice shows, as shape and strides of a view; the first's
-   address. */
+/* Finds the places of the whole that the slice shows. Sets shape and strides of the view, and
+   returns the address of its first element. */
 static char *places(const slice *s, const gr_tensor *whole, gr_dims *shape, gr_dims *strides)
 {
     *shape = gr_shape_of(whole);
@@ -173,10 +174,10 @@ static gr_status unslice_shape(const gr_call *call, gr_form *results)
     return GR_OK;
 }
 
-enum { PIECE = 256 }; /* elements held on the stack */
+enum { PIECE = 256 }; /* elements on the stack */
 
-/* n elements of `from` to places `step` apart: put there, or added. A sum of two elements is exact in
-   f64, or rounded there as it would be in their own dtype. */
+/* Writes n elements of `from` to places that are `step` apart, or adds them there. In f64 the sum
+   of two elements is exact, or has the same rounding as in their own dtype. */
 static void write_run(gr_dtype dtype, const char *from, char *to, int64_t step, int64_t n, bool add)
 {
     const int64_t size = gr_dtype_size(dtype);
@@ -198,7 +199,7 @@ static void write_run(gr_dtype dtype, const char *from, char *to, int64_t step, 
             memcpy(to + i * step * size, from + i * size, (size_t)size);
 }
 
-/* g's elements in row-major order to the places, in runs along the last axis. */
+/* Writes g's elements in row-major order to the places, in runs along the last axis. */
 static void write_places(const slice *s, const gr_tensor *g, const gr_tensor *whole, bool add)
 {
     gr_dims shape, strides;
@@ -245,8 +246,8 @@ static const gr_op unslice_op = {.name = "unslice",
                                  .vjp = unslice_vjp,
                                  .reads = {GR_READS_NOTHING}};
 
-/* slice(x): a view of some places;  dx = g in these places, zeros elsewhere, which are not made where
-   g can be added to a gradient in place */
+/* slice(x): a view of some places;  dx = g in these places, zeros elsewhere. If g can be added in
+   place to an existing gradient, the zeros are not made. */
 static void slice_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     dx[0] = gr_apply_with(&unslice_op, 1, &g, n->attributes);
@@ -291,7 +292,7 @@ gr_tensor *gr_slice(gr_tensor *x, int axis, int64_t start, int64_t stop, int64_t
     const int64_t size = gr_sizes(x)[at];
     start = clip(start, size);
     stop = clip(stop, size);
-    /* A step beyond the axis takes one element, whatever it is; so it cannot overflow. */
+    /* A step beyond the axis takes one element in any case. The limit avoids an overflow. */
     step = step < size || size < 1 ? step : size;
     const int64_t count = stop > start ? (stop - start - 1) / step + 1 : 0;
     const slice s = {.whole = gr_shape_of(x),
@@ -304,7 +305,7 @@ gr_tensor *gr_slice(gr_tensor *x, int axis, int64_t start, int64_t stop, int64_t
 
 /* ---- Copies ---------------------------------------------------------------------------------- */
 
-/* contiguous(x): the same elements, copied where they have to be;  dx = g */
+/* contiguous(x): the same elements, copied if necessary;  dx = g */
 gr_tensor *gr_contiguous(gr_tensor *x)
 {
     gr_tensor *failed;
@@ -313,7 +314,7 @@ gr_tensor *gr_contiguous(gr_tensor *x)
     return gr_is_contiguous(x) ? x : gr_linear_copy(x);
 }
 
-/* cast(x): each element converted, rounded once;  dx = g in x's dtype, between floats */
+/* cast(x): converts each element with one rounding;  dx = g in x's dtype, between floats */
 gr_tensor *gr_cast(gr_tensor *x, gr_dtype dtype)
 {
     gr_tensor *failed;

@@ -1,7 +1,7 @@
 /* softmax.c - softmax and its logarithm along one axis.
  *
- * Both are compositions of public ops, and so are their gradients, of every order. The largest
- * element is taken out first. It changes neither value nor gradient, so it is a constant.
+ * Both are compositions of public ops, and so are their gradients of every order. First the largest
+ * element m is subtracted. This changes neither value nor gradient, so m is a constant.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,8 +14,8 @@ static gr_tensor *sum_along(gr_tensor *x, int axis)
     return gr_sum_with(&(gr_reduce_args){.x = x, .axes = gr_axes(axis), .keepdim = true});
 }
 
-/* largest(x): the largest of each sample, with size 1 along the axis; NaN if there is one. A constant:
-   it passes no gradient. */
+/* largest(x): the largest element of each sample, with size 1 along the axis. NaN if the sample has
+   a NaN. It is a constant: it passes no gradient. */
 static gr_status largest_shape(const gr_call *call, gr_form *results)
 {
     const gr_tensor *x = call->in[0];
@@ -24,7 +24,7 @@ static gr_status largest_shape(const gr_call *call, gr_form *results)
     return GR_OK;
 }
 
-/* The largest of n elements, eight at a time. */
+/* Returns the largest of n elements. Compares eight at a time. */
 #define DEFINE_LARGEST(name, type)                                                                 \
     static double name(const type *x, int64_t n)                                                   \
     {                                                                                              \
@@ -44,11 +44,11 @@ static gr_status largest_shape(const gr_call *call, gr_form *results)
 DEFINE_LARGEST(largest_float, float)
 DEFINE_LARGEST(largest_double, double)
 
-/* Samples, each a line of elements along the axis, shared out among threads. A line whose elements do
-   not lie side by side is copied into its thread's part of the scratch. */
+/* Samples along the axis, divided among the threads. If the elements of a sample do not lie side by
+   side, the thread copies the sample to its part of the scratch. */
 typedef struct lines {
     const gr_call *call;
-    gr_reader reader; /* the axis comes last */
+    gr_reader reader; /* its last axis is the axis of the samples */
     int64_t count, length, parts;
     bool copied;
 } lines;
@@ -129,9 +129,9 @@ static gr_tensor *softmax(gr_tensor *x, int axis)
     return gr_div(e, sum_along(e, axis));
 }
 
-/* log_softmax(x) = z - log(sum(e^z)), z = x - m. The k largest elements have e^z = 1 exactly;
-   without them the sum keeps the digits of the others, however small, and log(sum(e^z)) =
-   log1p(sum(e^z - [z = 0]) + (k - 1)). */
+/* log_softmax(x) = z - log(sum(e^z)), z = x - m. The k largest elements have e^z = 1 exactly.
+   Without them, the sum keeps the digits of the other elements, even if these are small:
+   log(sum(e^z)) = log1p(sum(e^z - [z = 0]) + (k - 1)). */
 static gr_tensor *log_softmax(gr_tensor *x, int axis)
 {
     gr_tensor *z = shifted(x, axis), *one = gr_scalar_like(z, 1);
@@ -141,7 +141,8 @@ static gr_tensor *log_softmax(gr_tensor *x, int axis)
     return gr_sub(z, gr_log1p(gr_add(others, more)));
 }
 
-/* Checks, halves widened to f32, and a 0-d x as a row of one, as PyTorch has it. */
+/* Checks x and the axis. Widens halves to f32. Treats a 0-d x as one sample of one class, as
+   PyTorch does. */
 static gr_tensor *along(const char *op, gr_tensor *(*function)(gr_tensor *, int), gr_tensor *x,
                         int axis)
 {

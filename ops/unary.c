@@ -1,7 +1,7 @@
-/* unary.c - functions of one operand, elementwise, any float dtype and shape.
+/* unary.c - elementwise functions of one operand, for any float dtype and shape.
  *
- * Each op: its formula, the public function, and the gradient rule under it; its row is in ops.def
- * and its kernel, of the same name, in kernels/map.inc.
+ * Each op has its formula, the public function, and then the gradient rule. Its row is in ops.def.
+ * Its kernel has the same name and is in kernels/map.inc.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -29,8 +29,8 @@ enum { SLOPE_SMOOTH = 0, SLOPE_KINK = 0, SLOPE_FLAT = GR_OP_NO_GRAD };
 #define READS_BOTH GR_READS_IN(0) | GR_READS_OUT(0)
 #define READS_NONE GR_READS_NOTHING
 
-/* The rule in one pass: a kernel of g, x and, where the rule reads it, the result. It has the bits of
-   the rule below the op. */
+/* The rule in one pass: a kernel of g, x and, if the rule reads it, the result. It gives the same
+   bits as the composed rule of the op. */
 #define ONE_PASS_COMPOSED(f, NAME, values)
 #define FUSED_COMPOSED(f) NULL
 #define FUSED_FUSED(f)    f##_fused_vjp
@@ -75,7 +75,7 @@ static void abs_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     dx[0] = gr_mul(g, gr_sign(n->in[0]));
 }
 
-/* sign(x) = -1, 0 or 1; constant wherever it is continuous, so it passes no gradient */
+/* sign(x) = -1, 0 or 1. It is constant except at jumps, so it passes no gradient. */
 gr_tensor *gr_sign(gr_tensor *x) { return apply_unary(&sign_row, x); }
 static void sign_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
@@ -112,8 +112,8 @@ static void log1p_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     dx[0] = gr_div(g, gr_add(gr_scalar_like(g, 1), n->in[0]));
 }
 
-/* relu(x) = max(x, 0);  d = dx where x > 0, else 0: chosen and not multiplied, so that an infinite
-   gradient on the flat side stays out */
+/* relu(x) = max(x, 0);  d = dx where x > 0, else 0. It selects and does not multiply, because 0
+   times an infinite gradient would be NaN. */
 gr_tensor *gr_relu(gr_tensor *x) { return apply_unary(&relu_row, x); }
 static void relu_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
@@ -121,16 +121,16 @@ static void relu_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     dx[0] = gr_where(gr_greater(n->in[0], zero), g, zero);
 }
 
-/* sigmoid(x) = 1 / (1 + exp(-x));  d = sigmoid(x) sigmoid(-x) dx, written so that both tails keep
-   their digits */
+/* sigmoid(x) = 1 / (1 + exp(-x));  d = sigmoid(x) sigmoid(-x) dx. This form is precise in both
+   tails. */
 gr_tensor *gr_sigmoid(gr_tensor *x) { return apply_unary(&sigmoid_row, x); }
 static void sigmoid_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     dx[0] = gr_mul(g, gr_mul(n->out, gr_sigmoid(gr_neg(n->in[0]))));
 }
 
-/* tanh(x);  d = (1 - tanh(x)^2) dx = 4 sigmoid(2x) sigmoid(-2x) dx, the form without
-   cancellation */
+/* tanh(x);  d = (1 - tanh(x)^2) dx = 4 sigmoid(2x) sigmoid(-2x) dx. The last form has no
+   cancellation. */
 gr_tensor *gr_tanh(gr_tensor *x) { return apply_unary(&tanh_row, x); }
 static void tanh_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
@@ -151,7 +151,7 @@ static void pow_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     const double exponent = ((const gr_pow_kernel_args *)n->attributes)->exponent;
     if (exponent == 0)
-        dx[0] = gr_zeros_like(n->in[0]); /* and not 0 * inf at x = 0 */
+        dx[0] = gr_zeros_like(n->in[0]); /* avoids 0 * inf at x = 0 */
     else
         dx[0] = gr_mul(g, gr_mul(gr_scalar(n->ctx, exponent), gr_pow(n->in[0], exponent - 1)));
 }
