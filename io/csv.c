@@ -1,12 +1,13 @@
-/* csv.c - tables of text with named columns, as RFC 4180 has them.
+/* csv.c - text tables with named columns, in the format of RFC 4180.
  *
- * The file passes once, in pieces of 64 KiB, byte by byte through a machine of five states. A
- * cell's text, without its quotes, goes to one growing array and ends with a NUL there; since every
- * byte read adds at most one to it, room is made once a piece. Every row after the header has as
- * many cells as the header, so that cell (row, column) needs no index.
+ * The file is read once, in pieces of 64 KiB. Each byte goes through a state machine. The text of a
+ * cell, without its quotes, is appended to one growing array and ends there with a NUL. Each byte
+ * adds at most one byte to the array, so one allocation for each piece is enough. Each row after
+ * the header has as many cells as the header. So cell (row, column) needs no index.
  *
- * Kept for messages: where a row begins, and each cell's column in bytes. A cell's line follows
- * from both, for within a row lines end in quoted cells only.
+ * For messages, the reader keeps the line where each row begins, and the column of each cell in
+ * bytes. The line of a cell follows from these, because inside a row only quoted cells contain line
+ * ends.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -21,22 +22,22 @@
 
 enum { PIECE = 1 << 16 };
 static const int64_t default_max_line = INT64_C(16) << 20;
-static const int64_t most_max_line = INT32_MAX; /* so that a place in a record fits 32 bits */
+static const int64_t most_max_line = INT32_MAX; /* a place in a record must fit in 32 bits */
 
-/* An array that grows by doubling; counts are bytes. */
+/* An array that doubles when it is full. It counts bytes. */
 typedef struct array {
     char *bytes;
     int64_t count, capacity;
 } array;
 
 typedef struct cell {
-    uint32_t text;   /* from the row's text on */
+    uint32_t text;   /* offset from the row's text */
     uint32_t column; /* in its line, from 1 */
 } cell;
 
 typedef struct row {
-    int64_t text; /* where that of its first cell begins */
-    int64_t line; /* from 1 */
+    int64_t text; /* where the text of its first cell begins */
+    int64_t line; /* counted from 1 */
 } row;
 
 struct gr_csv {
@@ -113,8 +114,8 @@ enum state {
     CELL_BEGINS,
     IN_BARE, /* in a cell without quotes */
     IN_QUOTES,
-    AFTER_QUOTE, /* behind one in a quoted cell: its end, or the first half of "" */
-    AFTER_RETURN /* behind a CR outside quotes: LF must come */
+    AFTER_QUOTE, /* after a quote in a quoted cell: its end, or the first half of "" */
+    AFTER_RETURN /* after a CR outside quotes: LF must follow */
 };
 
 typedef struct reader {
@@ -123,9 +124,9 @@ typedef struct reader {
     char delimiter;
     int64_t max_line;
     enum state state;
-    int64_t line, column; /* of the byte at hand */
+    int64_t line, column; /* of the current byte */
     int64_t length;       /* of the record so far */
-    int64_t cell_count;   /* in the record, ended ones */
+    int64_t cell_count;   /* cells of the record that have ended */
     row row;
     cell cell;
     int64_t quote_line; /* where the last quoted cell began */
@@ -181,7 +182,7 @@ static void begin_row(reader *r)
     begin_cell(r, 1);
 }
 
-/* Ends a cell; those that the header has no column for are counted only. */
+/* Ends a cell. Cells beyond the header's columns are only counted. */
 static bool end_cell(reader *r)
 {
     gr_csv *csv = r->csv;
@@ -209,10 +210,10 @@ static bool end_row(reader *r)
 static void next_line(reader *r)
 {
     r->line++;
-    r->column = 0; /* the byte at hand is the line's end; the next has column 1 */
+    r->column = 0; /* the current byte ends a line, so the next byte has column 1 */
 }
 
-/* A byte within quotes. Line ends belong to the cell as they are. */
+/* Takes a byte inside quotes. Line ends there are part of the cell and stay unchanged. */
 static bool take_quoted(reader *r, char byte)
 {
     if (byte == '"') {
@@ -238,7 +239,7 @@ static bool take_quote(reader *r)
     return true;
 }
 
-/* The end of a line outside quotes, CR LF or LF. */
+/* Takes the end of a line outside quotes: CR LF or LF. */
 static bool take_line_end(reader *r, char byte)
 {
     if (byte == '\r') {
@@ -283,7 +284,7 @@ static bool take(reader *r, char byte)
     return true;
 }
 
-/* The file's end, which also ends a last record without a line end. */
+/* Takes the end of the file. A last record without a line end also ends here. */
 static bool take_end(reader *r)
 {
     array *rows = &r->csv->rows;
@@ -304,7 +305,7 @@ static bool take_end(reader *r)
     return true;
 }
 
-/* Takes one piece, without the byte order mark if it is the first. */
+/* Takes one piece. In the first piece it skips the byte order mark. */
 static bool take_piece(reader *r, const char *piece, int64_t count, bool first)
 {
     int64_t i = first && count >= 3 && memcmp(piece, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
@@ -345,7 +346,7 @@ static const char *text_at(const gr_csv *csv, int64_t i, int64_t column)
     return csv->text.bytes + row_at(csv, i)->text + cell_at(csv, i, column)->text;
 }
 
-/* The line of a cell: its row's, and one more for each that ends in the cells before it. */
+/* Returns the line of a cell: the line of its row, plus the line ends in the cells before it. */
 static int64_t line_at(const gr_csv *csv, int64_t i, int64_t column)
 {
     int64_t line = row_at(csv, i)->line;
@@ -363,7 +364,7 @@ static int compare_columns(const void *a, const void *b, void *data)
     return order != 0 ? order : (i > j) - (i < j);
 }
 
-/* Sorts the columns by name, and refuses two of one name. */
+/* Sorts the columns by name. Refuses two columns with the same name. */
 static bool index_names(gr_csv *csv)
 {
     if (!reserve(csv->ctx, &csv->by_name, csv->columns * (int64_t)sizeof(int64_t)))
@@ -494,7 +495,7 @@ int64_t gr_csv_column_at(const gr_csv *csv, int64_t i, int64_t column)
 
 /* ---- Numbers --------------------------------------------------------------------------------- */
 
-/* A cell's text without the blanks around it. */
+/* The text of a cell without blanks around it. */
 typedef struct trimmed {
     const char *text;
     size_t length;
@@ -529,8 +530,8 @@ bool gr_csv_is_missing(const gr_csv *csv, int64_t i, int64_t column)
 
 static size_t count_digits(const char *text) { return strspn(text, "0123456789"); }
 
-/* Whether it is [+-] digits [. digits] [e [+-] digits], with a digit before or behind the point:
-   of what strtod takes, all but hexadecimal, "inf" and "nan". */
+/* True for [+-] digits [. digits] [e [+-] digits], with a digit before or after the point. strtod
+   also takes hexadecimal, "inf" and "nan"; this refuses them. */
 static bool is_decimal(trimmed t)
 {
     const char *at = t.text;
@@ -596,7 +597,7 @@ gr_status gr_csv_number(const gr_csv *csv, int64_t i, int64_t column, double *va
     return gr_finish(csv->ctx);
 }
 
-/* Column j of `out`, which has `stride` of them. */
+/* Fills column j of `out`, which has `stride` columns. */
 static bool fill_column(const gr_csv *csv, const char *name, const double *missing, double *out,
                         int64_t stride)
 {

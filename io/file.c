@@ -1,18 +1,18 @@
-/* file.c - files that are read whole, and replaced whole or not at all.
+/* file.c - files are read as a whole, and are replaced as a whole or not at all.
  *
- * A save does not touch the file that it replaces before the new one is complete and on the disk:
+ * A save leaves the old file untouched until the new file is complete and on the disk:
  *
  *     create .NAME.tmp-gradus.SLOT in the same folder, lock it, write, fsync, close;
  *     rename it to NAME; fsync the folder.
  *
- * What keeps several savers apart: a temporary file belongs to whoever holds its lock (flock), and
- * nobody else renames or removes it. The kernel drops the lock when its holder dies, so a temporary
- * file that can be locked is what a killed process left behind, and the next save removes it. As
- * there are few slots, it knows where to look without reading the folder. On a file system without
- * locks everything holds but this cleaning.
+ * Several saves can run at once. A temporary file belongs to the process that holds its lock
+ * (flock). No other process renames or removes it. The kernel drops the lock when the process dies.
+ * So if a temporary file can be locked, a killed process left it behind, and the next save removes
+ * it. There are only a few slots, so a save finds such files without a search through the folder.
+ * On a file system without locks everything works except this cleanup.
  *
- * A path that is a symbolic link stays one: the file that it leads to is replaced. The new file
- * has the mode of the old one; it belongs to who wrote it, and further hard links keep the old.
+ * If the path is a symbolic link, the link stays and its target is replaced. The new file gets the
+ * mode of the old one. Its owner is the user who writes. Other hard links keep the old file.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -29,13 +29,13 @@
 #include <unistd.h>
 
 enum {
-    SLOTS = 32,         /* saves of one file at the same time */
-    MAX_LINKS = 40,     /* symbolic links in a row, as in the kernel */
-    NAME_IN_SLOT = 200, /* bytes of the name in that of its temporary file, so that both fit */
+    SLOTS = 32,         /* simultaneous saves of one file */
+    MAX_LINKS = 40,     /* symbolic links in a chain; the kernel has the same limit */
+    NAME_IN_SLOT = 200, /* bytes of NAME in the temporary name, so that both names are allowed */
     SHOWN_PATH = 280    /* bytes of a path in a message */
 };
 
-/* The kernel transfers a little less than 2 GiB at once. */
+/* The kernel transfers at most a little less than 2 GiB at once. */
 static const int64_t most_at_once = INT64_C(1) << 30;
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
@@ -64,7 +64,7 @@ gr_shown gr_show(const char *text)
         shown.text[at] = (unsigned char)text[at] < ' ' || text[at] == 0x7f ? '?' : text[at];
     if (text[at] == '\0')
         return shown;
-    while (at > 0 && ((unsigned char)text[at] & 0xc0) == 0x80) /* not within a character of UTF-8 */
+    while (at > 0 && ((unsigned char)text[at] & 0xc0) == 0x80) /* do not cut a UTF-8 character */
         at--;
     memcpy(shown.text + at, "...", sizeof "...");
     return shown;
@@ -81,7 +81,7 @@ static bool refuse_kind(gr_context *ctx, const char *op, const char *path, mode_
 
 bool gr_input_open(gr_input *in, gr_context *ctx, const char *op, const char *path)
 {
-    /* O_NONBLOCK: opening a FIFO would otherwise wait for its writer. */
+    /* O_NONBLOCK: without it, opening a FIFO waits for a writer. */
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat is;
     *in = (gr_input){ctx, op, path, file, 0};
@@ -125,7 +125,7 @@ void gr_input_close(gr_input *in)
 
 /* ---- Where a path leads ---------------------------------------------------------------------- */
 
-/* Replaces what stands behind the last slash of `path` by where a link points to. */
+/* Replaces the part of `path` after the last slash by the target of a link. */
 static bool step_to(char path[PATH_MAX], const char *link)
 {
     char *slash = strrchr(path, '/');
@@ -138,7 +138,7 @@ static bool step_to(char path[PATH_MAX], const char *link)
     return true;
 }
 
-/* Follows symbolic links until the last part of `path` is none: a file, or nothing yet. */
+/* Follows symbolic links until `path` names a file, or nothing yet. */
 static bool follow_links(char path[PATH_MAX])
 {
     char link[PATH_MAX];
@@ -154,7 +154,7 @@ static bool follow_links(char path[PATH_MAX])
     return false;
 }
 
-/* Opens the folder of the file that out->path leads to, and notes the file's name in it. */
+/* Opens the folder of the file that out->path leads to, and stores the file's name. */
 static bool find_place(gr_output *out)
 {
     char path[PATH_MAX];
@@ -173,12 +173,12 @@ static bool find_place(gr_output *out)
         return false;
     strcpy(out->name, name);
     if (slash != NULL)
-        slash[slash == path] = '\0'; /* of "/name" the slash is the folder */
+        slash[slash == path] = '\0'; /* for "/name" the folder is "/" */
     out->folder = open(slash == NULL ? "." : path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return out->folder >= 0;
 }
 
-/* Looks at the file to be replaced: it must be a regular one that we may write. */
+/* Checks the file to be replaced. It must be a regular file, and we must be allowed to write it. */
 static bool look_at_old(gr_output *out)
 {
     struct stat old;
@@ -207,7 +207,7 @@ static void name_slot(gr_output *out, int slot)
              slot);
 }
 
-/* Whether the temporary name still stands for this open file. */
+/* True if the temporary name still stands for this open file. */
 static bool is_named(const gr_output *out, int file)
 {
     struct stat named, opened;
@@ -216,7 +216,7 @@ static bool is_named(const gr_output *out, int file)
            named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
-/* Removes the temporary file in this slot if nobody holds it. */
+/* Removes the temporary file of this slot if no process holds its lock. */
 static void clear_slot(const gr_output *out)
 {
     int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
@@ -228,8 +228,9 @@ static void clear_slot(const gr_output *out)
     close(file);
 }
 
-/* Takes this slot. Another save may take a file that is made but not yet locked for a left one, and
-   remove it: then the slot is lost. 1: taken; 0: lost or in use; -1: no file can be made. */
+/* Takes this slot. Between the creation and the lock of our file, another save may remove it
+   because it looks abandoned. Then the slot is lost. Returns 1 if it is taken, 0 if it is lost or
+   in use, -1 if no file can be made. */
 static int take_slot(gr_output *out)
 {
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
@@ -242,7 +243,8 @@ static int take_slot(gr_output *out)
         return 0;
     }
     out->file = file;
-    out->guard = fcntl(file, F_DUPFD_CLOEXEC, 0); /* one lock with `file`, dropped with the last */
+    /* The guard shares the lock; the lock ends when both are closed. */
+    out->guard = fcntl(file, F_DUPFD_CLOEXEC, 0);
     return out->guard < 0 ? -1 : 1;
 }
 
@@ -274,7 +276,7 @@ static void close_all(gr_output *out)
     }
 }
 
-/* Removes the temporary file while its lock is held. */
+/* Removes the temporary file while it is locked. */
 static bool give_up(gr_output *out, const char *what)
 {
     int reason = errno;
@@ -299,8 +301,8 @@ bool gr_output_open(gr_output *out, gr_context *ctx, const char *op, const char 
     return true;
 }
 
-/* write, where a limit on the size of files gives EFBIG. It gives SIGXFSZ as well, which kills a
-   process that has not asked otherwise: that one signal is taken away before it is delivered. */
+/* Calls write. Above a limit on file sizes, write gives EFBIG and also the signal SIGXFSZ, whose
+   default action kills the process. This removes that one signal before it is delivered. */
 static ssize_t write_quietly(int file, const void *bytes, size_t count)
 {
     sigset_t limit, pending, before;
@@ -327,7 +329,7 @@ bool gr_output_write(gr_output *out, const void *bytes, int64_t count)
         ssize_t written = write_quietly(out->file, (const char *)bytes + done, (size_t)wanted);
         if (written > 0) {
             done += written;
-        } else if (written == 0) { /* no error and no progress: it would never end */
+        } else if (written == 0) { /* no error and no progress: would loop forever */
             errno = EIO;
             return give_up(out, "write");
         } else if (errno != EINTR) {
@@ -337,12 +339,13 @@ bool gr_output_write(gr_output *out, const void *bytes, int64_t count)
     return out->file >= 0;
 }
 
-/* Everything of the new file on the disk, and the file closed; the guard still holds its lock. */
+/* Flushes the new file to the disk and closes it. The guard still holds its lock. */
 static bool settle(gr_output *out)
 {
     if (out->replaces && fchmod(out->file, out->mode) != 0)
         return false;
-    if (fsync(out->file) != 0) /* once: a second fsync would not see what the first has lost */
+    /* Only once: a second fsync does not report data that the first one lost. */
+    if (fsync(out->file) != 0)
         return false;
     int file = out->file;
     out->file = -1;
@@ -357,7 +360,8 @@ bool gr_output_commit(gr_output *out)
         return give_up(out, "flush to the disk");
     if (renameat(out->folder, out->temporary, out->folder, out->name) != 0)
         return give_up(out, "replace");
-    bool flushed = fsync(out->folder) == 0 || errno == EINVAL; /* EINVAL: folders need none here */
+    /* EINVAL: this file system does not flush folders. */
+    bool flushed = fsync(out->folder) == 0 || errno == EINVAL;
     if (!flushed)
         gr_io_fail(out->ctx, out->op, out->path, "flush its folder (the new file is in place)");
     close_all(out);

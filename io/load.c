@@ -1,10 +1,10 @@
-/* load.c - the reader of safetensors, which believes nothing.
+/* load.c - the reader of safetensors. It trusts nothing in the file.
  *
- * First the caps, then lengths against the file's size, then checked arithmetic, and only then
- * memory: the header's when its length lies in the file, the data's when every tensor's place is
- * known to be right. Sorted by place the tensors must follow each other without a gap from 0 to the
- * data's end; so no two overlap, and no byte is unaccounted for. The file is copied, not mapped:
- * what has been checked cannot change any more.
+ * It checks in this order: the limits; the lengths against the size of the file; all sums and
+ * products for overflow. Only then it allocates memory: for the header when its length fits in the
+ * file, and for the data when the place of each tensor is correct. Sorted by place, the tensors
+ * must fill the data from 0 to its end without gaps. So no two tensors overlap, and each byte
+ * belongs to a tensor. The file is copied and not mapped, so it cannot change after the checks.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,13 +17,13 @@
 #include <strings.h>
 
 enum {
-    SMALLEST_ENTRY = 45, /* bytes: "":{"dtype":"U8","shape":[],"data_offsets":[0,0]} has more */
+    SMALLEST_ENTRY = 45, /* bytes: "":{"dtype":"U8","shape":[],"data_offsets":[0,0]} is longer */
     HEADER_DEPTH = 3,    /* the header, a tensor's object, its lists */
     MAX_LIST = 64        /* far more dimensions than any tensor has */
 };
 
 typedef struct entry {
-    const char *name; /* the header's */
+    const char *name; /* owned by the header */
     gr_dtype dtype;
     gr_dims shape;
     int64_t begin, end;
@@ -34,9 +34,9 @@ struct gr_archive {
     char *path;
     int64_t path_size;
     json_t *header;   /* owns the names and the metadata */
-    json_t *metadata; /* the header's, or NULL */
+    json_t *metadata; /* part of the header, or NULL */
     int64_t count;
-    entry *entries;  /* in the order of their bytes */
+    entry *entries;  /* sorted by the place of their bytes */
     entry **by_name; /* sorted by name */
     char *data;
     int64_t data_size;
@@ -83,14 +83,14 @@ static gr_archive *new_archive(gr_context *ctx, const char *path)
     return a;
 }
 
-/* Reads exactly so many bytes, which the file's size has promised. */
+/* Reads exactly `count` bytes. The size of the file says that they exist. */
 static bool read_promised(const gr_archive *a, gr_input *in, void *bytes, int64_t count)
 {
     int64_t got = gr_input_read(in, bytes, count);
     return got == count || (got >= 0 && malformed(a, "the file has become shorter"));
 }
 
-/* The header's length, known to lie in the file. */
+/* Reads the length of the header, and checks that the header fits in the file. */
 static bool read_length(const gr_archive *a, gr_input *in, int64_t *length)
 {
     uint64_t stated;
@@ -108,9 +108,9 @@ static bool read_length(const gr_archive *a, gr_input *in, int64_t *length)
     return true;
 }
 
-/* Looks a header through before jansson does. jansson spends some hundred bytes on an object and
-   some ten on a number; deeper nesting, longer lists and emptier objects than the format has would
-   let a small file ask for a lot of memory. */
+/* Scans a header before jansson parses it. jansson needs some hundred bytes for an object and some
+   ten for a number. Without these limits on nesting, lists and empty objects, a small file could
+   demand much memory. */
 static bool header_is_plausible(const gr_archive *a, const char *text, int64_t length)
 {
     int64_t depth = 0, objects = 0, in_list = 0;
@@ -135,7 +135,7 @@ static bool header_is_plausible(const gr_archive *a, const char *text, int64_t l
     return objects <= length / SMALLEST_ENTRY + 2 || malformed(a, "header has empty entries");
 }
 
-/* Starts with a brace and ends with one, but for spaces. */
+/* True if the header starts with a brace and ends with one. Spaces may follow. */
 static bool header_is_framed(const gr_archive *a, const char *text, int64_t length)
 {
     while (length > 0 && text[length - 1] == ' ')
@@ -163,7 +163,7 @@ static bool read_header(gr_archive *a, gr_input *in)
     int64_t length = 0;
     if (!read_length(a, in, &length))
         return false;
-    char *text = gr_allocate(a->ctx, length + 1); /* an empty one, too, needs an address */
+    char *text = gr_allocate(a->ctx, length + 1); /* even an empty header needs an address */
     if (text == NULL)
         return false;
     bool parsed = read_promised(a, in, text, length) && parse_header(a, text, length);
@@ -204,7 +204,8 @@ static bool take_dtype(const gr_archive *a, entry *e, json_t *info)
                      gr_show(e->name).text, gr_show(name).text);
 }
 
-/* A list's item if it is a whole number of 0 or more; something below 0 for anything else. */
+/* Returns an item of a list if it is a whole number of at least 0. Returns a negative number for
+   anything else. */
 static int64_t number_at(const json_t *list, size_t i)
 {
     const json_t *value = json_array_get(list, i);
@@ -229,8 +230,8 @@ static bool take_shape(const gr_archive *a, entry *e, json_t *info)
     return true;
 }
 
-/* The bytes that dtype and shape ask for; -1 beyond 64 bits. Sizes of 0 are left out at first: the
-   others must be countable, too. */
+/* Returns the bytes for a dtype and shape. -1 if they exceed 64 bits. Sizes of 0 are skipped first,
+   because the product of the other sizes must also fit. */
 static int64_t wanted_bytes(const entry *e)
 {
     int64_t bytes = gr_dtype_size(e->dtype);
@@ -288,7 +289,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp((*(const entry *const *)a)->name, (*(const entry *const *)b)->name);
 }
 
-/* From 0 to the data's end, each tensor begins where the one before it ended. */
+/* Checks that each tensor begins where the one before it ends, from 0 to the end of the data. */
 static bool check_places(const gr_archive *a)
 {
     int64_t end = 0;
@@ -329,13 +330,13 @@ static bool take_entries(gr_archive *a)
     return check_places(a);
 }
 
-/* A tensor's bytes; NULL if it has none. */
+/* Returns the bytes of a tensor. NULL if it has none. */
 static const char *bytes_at(const gr_archive *a, const entry *e)
 {
     return e->end > e->begin ? a->data + e->begin : NULL;
 }
 
-/* A bool of another value than 0 and 1 is undefined in C. */
+/* A bool with a value other than 0 and 1 is undefined in C. */
 static bool check_bools(const gr_archive *a, const entry *e)
 {
     for (int64_t i = e->begin; e->dtype == GR_BOOL && i < e->end; i++) {
@@ -436,8 +437,8 @@ gr_tensor *gr_archive_tensor(gr_archive *a, const char *name)
     return gr_from_data(a->ctx, e->dtype, e->shape, bytes_at(a, e));
 }
 
-/* Whether elements share memory, as those of gr_expand do: what is written would not be what is
-   read. */
+/* True if elements share memory, as in gr_expand. A later element would overwrite an earlier
+   one. */
 static bool repeats(const gr_tensor *x)
 {
     const gr_dims strides = gr_strides_of(x);
@@ -448,7 +449,7 @@ static bool repeats(const gr_tensor *x)
     return false;
 }
 
-/* Whether the file's tensor of that name can be copied into this one; if so, *from is it. */
+/* True if the file's tensor of that name can be copied into this one. Sets *from to it. */
 static bool check_target(gr_archive *a, const gr_named_tensor *target, int64_t i,
                          const entry **from)
 {

@@ -1,4 +1,4 @@
-/* safetensors.c - what the writer (save.c) and the reader (load.c) of safetensors share.
+/* safetensors.c - helpers that the writer (save.c) and the reader (load.c) of safetensors share.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -68,7 +68,7 @@ bool gr_safe_check(gr_context *ctx, const char *op, const gr_named_tensor *named
     }
     const gr_shown name = gr_show(named->name);
     if (gr_state(named->tensor) == GR_FAILED ||
-        !gr_usable(op, named->tensor, (int)i, &failed)) /* it may say why: then that is kept */
+        !gr_usable(op, named->tensor, (int)i, &failed)) /* keeps gr_usable's own error */
         gr_fail(ctx, GR_ERROR_ARGUMENT, op, "tensor '%s' is a failed one", name.text);
     else if (gr_context_of(named->tensor) != ctx)
         gr_fail(ctx, GR_ERROR_CONTEXT, op, "tensor '%s' belongs to another context", name.text);
@@ -90,7 +90,8 @@ void gr_safe_copy(gr_tensor *x, char *out, const char *in)
             memcpy(out + i * (int64_t)size, element, size);
         else
             memcpy(element, in + i * (int64_t)size, size);
-        for (int axis = shape.count - 1; axis >= 0; axis--) { /* an odometer: the last is fastest */
+        /* Counts up like an odometer: the last axis is the fastest. */
+        for (int axis = shape.count - 1; axis >= 0; axis--) {
             element += strides.at[axis] * (int64_t)size;
             if (++at[axis] < shape.at[axis])
                 break;

@@ -1,8 +1,8 @@
 /* save.c - the writer of safetensors.
  *
- * Tensors are written in the order of the reference implementation, larger dtypes first, then by
- * name, and metadata by key, so that the same content gives the same bytes. Everything that can
- * fail for another reason than the disk is done before a file is touched.
+ * Tensors are written in the order of the reference implementation: larger dtypes first, then by
+ * name. Metadata is sorted by key. So the same content gives the same bytes. All steps that can
+ * fail for reasons other than the disk come before any file is touched.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,7 +14,7 @@
 static int kind_of(gr_dtype dtype)
 {
     int i = 0;
-    while (gr_safe_kinds[i].dtype != dtype) /* there is one for each that a tensor can have */
+    while (gr_safe_kinds[i].dtype != dtype) /* the table has each dtype that a tensor can have */
         i++;
     return i;
 }
@@ -25,16 +25,16 @@ typedef struct item {
     int kind;
     int64_t size;
     const void *bytes;
-    void *copy; /* of the elements, where they are not contiguous; or NULL */
+    void *copy; /* of the elements if they are not contiguous, else NULL */
 } item;
 
 typedef struct save {
     gr_context *ctx;
     int64_t count, metadata_count;
-    item *items;                  /* sorted as they are written */
+    item *items;                  /* sorted in the order of writing */
     const gr_metadata **metadata; /* sorted by key */
     json_t *header;
-    char *text; /* the header, with its length before it */
+    char *text; /* the header, with its length in front */
     int64_t text_size;
 } save;
 
@@ -49,7 +49,7 @@ static int compare_metadata(const void *a, const void *b)
     return strcmp((*(const gr_metadata *const *)a)->key, (*(const gr_metadata *const *)b)->key);
 }
 
-/* What JSON can hold: no overlong form, no surrogate, nothing beyond U+10FFFF. */
+/* True if JSON can hold the text: no overlong form, no surrogate, nothing above U+10FFFF. */
 static bool is_utf8(const char *text)
 {
     static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
@@ -209,7 +209,7 @@ static bool add_item(save *s, const item *it, int64_t begin)
            gr_safe_no_memory(s->ctx, "save");
 }
 
-/* The header, its length before it, spaces behind it up to a multiple of 8. */
+/* Writes the header, with its length in front, and with spaces after it up to a multiple of 8. */
 static bool print_header(save *s)
 {
     const size_t flags = JSON_COMPACT;
@@ -274,7 +274,7 @@ static bool save_args_are_right(gr_context *ctx, const char *path, int64_t count
                                 const gr_named_tensor *tensors, int64_t metadata_count,
                                 const gr_metadata *metadata)
 {
-    const int64_t many = INT32_MAX; /* more do not fit a header */
+    const int64_t many = INT32_MAX; /* a header cannot hold more */
     if (path == NULL || (tensors == NULL && count > 0) || (metadata == NULL && metadata_count > 0))
         gr_fail(ctx, GR_ERROR_NULL, "save", "%s is NULL",
                 path == NULL                   ? "path"
