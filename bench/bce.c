@@ -1,8 +1,9 @@
-/* bce.c - how long loss and gradient of a large array take, beside passes that only move memory.
+/* bce.c - measures the time of loss and gradient of a large array. It also measures passes that
+ * only move memory, for comparison.
  *
  *     OMP_NUM_THREADS=1 build/bench/bce [elements]
  *
- * The rows are timed in turn, RUNS times; medians are printed, with the fastest and slowest run.
+ * The cases run in turn, RUNS times. It prints the median, the fastest and the slowest run.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -62,7 +63,7 @@ int main(int count, char **arguments)
     bench b = {.x = gr_randn(ctx, GR_F32, gr_shape(n))};
     b.parameter = gr_parameter(b.x);
     b.y = gr_cast(gr_greater(gr_rand(ctx, GR_F32, gr_shape(n)), gr_scalar(ctx, 0.5)), GR_F32);
-    for (int run = -1; run < RUNS; run++) { /* one more, first, that brings the memory in */
+    for (int run = -1; run < RUNS; run++) { /* the first run only warms up the memory */
         for (int row = 0; row < ROWS; row++) {
             gr_scope_begin(ctx);
             const double start = seconds();

@@ -1,14 +1,17 @@
-/* engine.c - what the engine costs: CPU time of one thread, and memory, a case a line.
+/* engine.c - measures the cost of the engine, in CPU time of one thread and in memory. Each case
+ * prints one line.
  *
- *     build/bench/engine                    every case
- *     build/bench/engine chain 'bce*'       those with these names, or names of these patterns
- *     build/bench/engine --list ['bce*']   their names
+ *     build/bench/engine                    runs every case
+ *     build/bench/engine chain 'bce*'       runs the cases with these names or patterns
+ *     build/bench/engine --list ['bce*']    lists names of cases
  *
- * A line: name, median, smallest, largest, unit. Times are those of one step, turn or op: at least
- * 9 samples of at least 5 ms each (less where a case names its turns; 3 samples where one takes
- * seconds). KB are 1000 bytes, as gr_memory counts them; they are the same in every run, so one is
- * made. Each case runs in a process of its own, so that what one leaves in the C library's heap
- * does not change the next. bench/compare sets two builds side by side.
+ * A line holds: name, median, smallest, largest, unit. Times are for one step, turn or op. There
+ * are at least 9 samples of at least 5 ms each. A sample is shorter if the case sets its number of
+ * turns. There are 3 samples if one takes seconds. A KB is 1000 bytes as gr_memory counts them. It
+ * is the same in every run, so memory is measured once.
+ *
+ * Each case runs in its own process, so that its effect on the C library's heap does not change the
+ * next case. bench/compare compares two builds.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -22,56 +25,56 @@
 #include <unistd.h>
 
 enum { FEWEST = 9, MOST = 45, GROUPS = 9, CHAIN = 1000 };
-static const double shortest = 5e-3; /* seconds: a sample */
-static const double enough = 0.25;   /* all samples, once there are FEWEST */
-static const double too_long = 15;   /* all samples, FEWEST or not, once there are 3 */
+static const double shortest = 5e-3; /* seconds of one sample */
+static const double enough = 0.25;   /* seconds: after this, FEWEST samples are enough */
+static const double too_long = 15;   /* seconds: after this, 3 samples are enough */
 
 typedef struct row row;
 
-/* What a case computes with. */
+/* The tensors and other objects of a case. */
 typedef struct bench {
     const row *row;
     gr_context *ctx;
-    gr_tensor *x, *z; /* operands, parameters; z where the case has two */
-    gr_tensor *y;     /* target */
+    gr_tensor *x, *z; /* operands, parameters; z only if the case has two */
+    gr_tensor *y;     /* the target */
     gr_tensor *weight, *pos_weight;
-    gr_tensor *state;     /* carried from turn to turn */
-    gr_tensor *seed;      /* upstream gradient of ones */
+    gr_tensor *state;     /* passed from turn to turn */
+    gr_tensor *seed;      /* upstream gradient, all ones */
     gr_tensor *inputs[2]; /* x and z */
     gr_tensors parameters;
     gr_mlp *mlp;
     gr_optimizer *optimizer;
-    double spent; /* seconds that the step has timed itself */
+    double spent; /* seconds measured by the step itself */
     double samples[MOST];
     int count;
 } bench;
 
 typedef enum target { NO_TARGET = 0, BINARY, REAL, CLASSES } target;
 
-/* A case. Every zero is the default. */
+/* A case. 0 stands for the default in each field. */
 struct row {
     const char *name;
-    /* One of three. step: timed again and again. turn: many in one scope, timed around the at-th.
-       bytes: memory. */
+    /* Each case sets one of these three. step: runs many times. turn: runs many times in one scope,
+       and is timed around turn number `at`. bytes: measures memory. */
     void (*step)(bench *b);
     void (*turn)(bench *b);
     int64_t (*bytes)(bench *b);
 
-    /* What it computes: one of three. */
+    /* The computation. Each case sets one of these three. */
     gr_tensor *(*op)(bench *b);
     gr_tensor *(*unary)(gr_tensor *x);
     gr_tensor *(*binary)(gr_tensor *x, gr_tensor *z);
 
-    gr_dims shape; /* x's */
-    gr_dims other; /* z's; x's shape where the op is binary */
+    gr_dims shape; /* shape of x */
+    gr_dims other; /* shape of z; a binary op without it takes x's shape */
     target target;
-    const int64_t *sizes; /* of a model with Adam, ended by 0; x is [batch, its inputs] then */
+    const int64_t *sizes; /* a model with Adam, ended by 0; then x is [batch, its inputs] */
     int64_t batch;
-    bool weight, pos_weight; /* weight: x's shape, pos_weight: one a column */
-    int64_t idle;            /* other parameters in the context */
-    int64_t at, group;       /* of turns: the turn in the middle of the samples, turns a sample */
-    int64_t per;             /* ops a step: the time is one op's, in ns */
-    bool own_clock;          /* the step times itself */
+    bool weight, pos_weight; /* weight has x's shape; pos_weight has one value for each column */
+    int64_t idle;            /* number of other parameters in the context */
+    int64_t at, group;       /* number of the middle turn; turns in a sample */
+    int64_t per;             /* ops in a step; the time is that of one op, in ns */
+    bool own_clock;          /* the step measures its own time */
     int axis;
 };
 
@@ -102,7 +105,7 @@ static gr_tensor *apply(bench *b)
     return b->row->binary ? b->row->binary(b->x, b->z) : b->row->op(b);
 }
 
-/* Operands are parameters: what is computed is recorded. */
+/* The operands are parameters, so the computation is recorded. */
 static void forward(bench *b)
 {
     begin(b);
@@ -134,7 +137,7 @@ static void train(bench *b)
     end(b);
 }
 
-/* The step makes no operand that lives on. */
+/* Makes no operand that outlives the step. */
 static void create(bench *b)
 {
     begin(b);
@@ -142,7 +145,7 @@ static void create(bench *b)
     end(b);
 }
 
-/* Only gr_keep is timed, and two readings of the clock. */
+/* Measures only gr_keep and two calls of the clock. */
 static void keep(bench *b)
 {
     begin(b);
@@ -159,14 +162,15 @@ static void keep(bench *b)
 
 static void loss_turn(bench *b) { must(b, gr_backward(gr_mse(gr_mul(b->x, b->z), b->y))); }
 
-/* A recorded gradient with respect to a variable that is made for it. */
+/* Computes a recorded gradient with respect to a new variable. */
 static void grad_turn(bench *b)
 {
     gr_tensor *v = gr_variable(b->x);
     gr_grad(gr_square(v), v);
 }
 
-/* The same, added to a state that all turns before have made. It changes sign with each turn. */
+/* Does the same, and adds the gradient to a state that comes from all earlier turns. The sign of
+   the gradient changes with each turn. */
 static void carried_turn(bench *b)
 {
     gr_tensor *v = gr_variable(b->state);
@@ -261,7 +265,7 @@ static int64_t products_live(bench *b)
     return live;
 }
 
-/* A parameter, its gradient and two moments, each 4 bytes an element. */
+/* Counts a parameter, its gradient and two moments, with 4 bytes for each element. */
 static int64_t adam_bytes(const bench *b)
 {
     int64_t elements = 0;
@@ -297,7 +301,7 @@ static const int64_t narrow[] = {64, 64, 64, 1, 0};
         BOTH(title "/65536", __VA_ARGS__, .shape = {1, {65536}})
 
 static const row rows[] = {
-    /* What an op costs apart from its elements. */
+    /* The cost of an op without its elements. */
     {"chain", .step = forward, .op = chain, .per = CHAIN},
     {"chain+backward", .step = backward, .op = chain, .per = CHAIN},
     {"one_op/0_idle", .step = backward, .unary = gr_square},
@@ -392,7 +396,7 @@ enum { ROWS = sizeof rows / sizeof *rows };
 
 /* ---- Operands -------------------------------------------------------------------------------- */
 
-/* Kept alone: what it is made of dies at once. */
+/* Keeps only the parameter. The tensors that it is made from are freed at once. */
 static gr_tensor *normal_parameter(bench *b, gr_dims shape)
 {
     begin(b);
@@ -487,7 +491,7 @@ static double time_steps(bench *b, int64_t steps)
 static void measure_steps(bench *b)
 {
     int64_t steps = 1;
-    time_steps(b, 1); /* brings the memory in */
+    time_steps(b, 1); /* warms up the memory */
     while (time_steps(b, steps) < shortest)
         steps *= 2;
     const double start = seconds();
@@ -497,8 +501,8 @@ static void measure_steps(bench *b)
     }
 }
 
-/* GROUPS samples from each scope, around the turn that the case names. The first scope, which
-   brings the memory in, counts only where there is no time for more. */
+/* Takes GROUPS samples from each scope, around the turn that the case names. The first scope warms
+   up the memory. It counts only if there is no time for more scopes. */
 static void measure_turns(bench *b)
 {
     const int64_t group = b->row->group, before = b->row->at - GROUPS * group / 2;
