@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Names in a message come from files: a line end or an escape in one must not reach the terminal.
- */
+/* Names in a message may come from files. A line end or an escape sequence in a name must not reach
+   the terminal. */
 static void blank_controls(char *text)
 {
     for (; *text; text++) {

@@ -1,4 +1,4 @@
-/* fail.h - how the examples stop: one clear line, and a status that says whose fault it was.
+/* fail.h - how the examples stop: one clear line, and a status that tells the kind of failure.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,22 +7,22 @@
 
 #include <gradus/core.h>
 
-/* What main returns: 0, or one of these. */
+/* The exit statuses of the programs, besides 0. */
 enum {
-    STATUS_FAILED = 1,       /* the work could not be done */
-    STATUS_REFUSED = 2,      /* the input or an option makes no sense; no file was touched */
-    STATUS_INTERRUPTED = 130 /* Ctrl-C: what was reached is saved */
+    STATUS_FAILED = 1,       /* the work failed */
+    STATUS_REFUSED = 2,      /* the input or an option is wrong; no file was changed */
+    STATUS_INTERRUPTED = 130 /* Ctrl-C: the best model so far is saved */
 };
 
-/* "PROGRAM: TEXT", one line on stderr, and exit with STATUS_REFUSED or STATUS_FAILED. */
+/* Print "PROGRAM: TEXT" as one line on stderr, and exit with STATUS_REFUSED or STATUS_FAILED. */
 _Noreturn void refuse(const char *format, ...) GR_PRINTF(1, 2);
 _Noreturn void give_up(const char *format, ...) GR_PRINTF(1, 2);
 
-/* Refuses or gives up with the context's message if it has an error. */
+/* If the context has an error, these refuse or give up with its message. */
 void refuse_error(gr_context *ctx);
 void give_up_error(gr_context *ctx);
 
-/* Zeroed memory for count elements, or gives up. */
+/* Returns zeroed memory for count elements. Gives up if there is none. */
 void *allocate(int64_t count, size_t size);
 
 #endif

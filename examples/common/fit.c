@@ -1,7 +1,7 @@
 /* fit.c - the training loop.
  *
- * The held-out rows have no say in it: which epoch is best is decided on validation rows, which
- * were set aside from the training rows.
+ * The held-out rows have no influence here. The validation rows decide which epoch is the best.
+ * They were set aside from the training rows.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -25,7 +25,7 @@ static void note_interrupt(int number)
     interrupted = 1;
 }
 
-/* Only the first one is caught: whoever presses it twice means it. */
+/* Catches only the first Ctrl-C. A second one ends the program at once. */
 static void catch_interrupt(void)
 {
     struct sigaction action = {.sa_handler = note_interrupt, .sa_flags = SA_RESETHAND | SA_RESTART};
@@ -43,7 +43,7 @@ typedef struct run {
     const fit_options *options;
 } run;
 
-/* One step down the gradient of some rows; their loss. */
+/* Takes one step down the gradient of some samples. Returns their loss. */
 static double train_step(const run *r, int64_t count, const int64_t *chosen)
 {
     gr_scope_begin(r->ctx);
@@ -56,7 +56,7 @@ static double train_step(const run *r, int64_t count, const int64_t *chosen)
     return value;
 }
 
-/* All rows once; their mean loss on the way. */
+/* Takes all samples once. Returns the mean of their losses during the epoch. */
 static double train_epoch(const run *r)
 {
     int64_t all = r->training->rows, size = r->options->batch;
@@ -75,7 +75,8 @@ static double train_epoch(const run *r)
 
 /* ---- All epochs ------------------------------------------------------------------------------ */
 
-/* Large steps first, ever smaller ones to settle: the rate falls along a parabola to almost 0. */
+/* Training begins with large steps and ends with small ones. The rate falls along a parabola to
+   almost 0. */
 static void set_rate(const run *r, int64_t epoch)
 {
     double left = 1 - (double)epoch / (double)r->options->epochs;
@@ -111,7 +112,7 @@ static void train_epochs(const run *r, history *h, gr_mlp *best)
     progress_end(&bar);
 }
 
-/* No decay is Adam: to AdamW a 0 means its default. */
+/* Without decay this is Adam, because AdamW takes 0 as its default decay. */
 static gr_optimizer *new_optimizer(gr_context *ctx, const gr_mlp *mlp, const fit_options *o)
 {
     gr_tensors parameters = gr_mlp_parameters(mlp);

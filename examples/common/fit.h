@@ -9,21 +9,21 @@
 
 typedef struct fit_options {
     int64_t epochs, batch;
-    double lr, weight_decay; /* AdamW's */
+    double lr, weight_decay; /* options of AdamW */
     bool quiet;
 } fit_options;
 
-/* The loss after each epoch; at 0: before the first. */
+/* The losses after each epoch. Index 0 is before the first epoch. */
 typedef struct history {
-    int64_t epochs; /* that were finished */
-    int64_t best;   /* whose weights were kept */
+    int64_t epochs; /* number of finished epochs */
+    int64_t best;   /* the epoch whose weights were kept */
     bool interrupted;
     double *training, *validation;
 } history;
 
-/* Trains the classifier's perceptron on mini-batches in an order that is new each epoch, and leaves
-   in it the weights that had the least loss on the validation rows. Ctrl-C ends it early; a second
-   one ends the program. Gives up if the loss is no longer finite. */
+/* Trains the classifier's perceptron on mini-batches, in a new order each epoch. Leaves it with the
+   weights that had the smallest loss on the validation samples. Ctrl-C stops the training early. A
+   second Ctrl-C ends the program. Gives up if the loss is no longer finite. */
 history fit(gr_context *ctx, classifier *c, const sample *training, const sample *validation,
             const fit_options *options);
 void history_free(history *h);

@@ -1,4 +1,4 @@
-/* metrics.c - how good a classifier is.
+/* metrics.c - measures how good a classifier is.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,9 +19,9 @@ static int by_probability(const void *left, const void *right)
     return (a->probability > b->probability) - (a->probability < b->probability);
 }
 
-/* The chance that a positive row is ranked above a negative one, a tie counting half (Mann and
-   Whitney's U): from the sum of the positive rows' ranks, tied rows sharing their mean rank. All
-   sums are of halves, so they are exact. */
+/* Returns the probability that a positive row is ranked above a negative row. A tie counts one half
+   (Mann and Whitney's U). It is computed from the sum of the ranks of the positive rows. Tied rows
+   share their mean rank. All sums are multiples of 1/2, so they are exact. */
 static double area_under_roc(int64_t rows, const float *probability, const float *y)
 {
     scored *list = allocate(rows, sizeof *list);

@@ -1,4 +1,4 @@
-/* metrics.h - how good a classifier is on rows that it has not seen.
+/* metrics.h - measures how good a classifier is on rows that it has not seen.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -9,18 +9,19 @@
 
 #include <stdio.h>
 
-/* Positive: a probability of at least 1/2. A share of nothing is 0, as scikit-learn has it. */
+/* A row counts as positive if its probability is at least 1/2. A ratio with denominator 0 is 0, as
+   in scikit-learn. */
 typedef struct figures {
     int64_t true_positive, false_positive, true_negative, false_negative;
-    double loss; /* that it was trained to lessen: pos_weight is in it */
+    double loss; /* the loss that was trained, with pos_weight */
     double accuracy, precision, recall, f1;
-    double auc; /* NaN where there is only one class */
+    double auc; /* NaN if there is only one class */
 } figures;
 
-/* Of a classifier on rows whose classes are known. */
+/* Measures a classifier on rows with known classes. */
 figures judge(gr_context *ctx, const classifier *c, const sample *s);
 
-/* Ten lines, the same for the same figures to the last byte. */
+/* Prints ten lines. Equal figures give equal bytes. */
 void print_figures(const figures *f, FILE *out);
 
 #endif

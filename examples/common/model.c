@@ -1,4 +1,4 @@
-/* model.c - a classifier computed, saved and loaded.
+/* model.c - computes, saves and loads a classifier.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Raised whenever the file's content changes its meaning. */
+/* Change this name when the meaning of the file's content changes. */
 #define FORMAT_NAME "gradus classifier 1"
 
 /* ---- Computing ------------------------------------------------------------------------------- */
@@ -81,7 +81,7 @@ split repeat_split(const classifier *c, const table *t)
 
 /* ---- The file -------------------------------------------------------------------------------- */
 
-/* The perceptron's parameters and the scale, under the names that the file gives them. */
+/* Lists the perceptron's parameters and the scale, with their names in the file. */
 static int64_t name_tensors(const classifier *c, gr_named_tensor *list)
 {
     gr_tensors weights = gr_mlp_parameters(c->mlp);
@@ -94,7 +94,7 @@ static int64_t name_tensors(const classifier *c, gr_named_tensor *list)
 
 enum { MOST_TENSORS = 2 * (MAX_HIDDEN + 1) + 2, FIXED_KEYS = 10 };
 
-/* Numbers as text that reads back as the same number. */
+/* Numbers as text. Reading the text gives the same number again. */
 typedef struct numbers {
     char hidden[8 * MAX_HIDDEN], pos_weight[32], rows[24], seed[24], test[32], columns[24];
 } numbers;

@@ -1,8 +1,8 @@
-/* moons.c - two noisy half moons, the same to the last bit on every machine.
+/* moons.c - two noisy half moons, with the same bits on every machine.
  *
- * sin and cos differ between C libraries in their last bit. A point that is normally distributed in
- * the plane, pulled onto the unit circle, has a uniform angle too, and needs only +, *, / and sqrt,
- * which IEEE 754 defines exactly.
+ * C libraries differ in the last bit of sin and cos. So this takes a normally distributed point in
+ * the plane and moves it to the unit circle. Its angle is uniform too. This needs only +, *, / and
+ * sqrt, which IEEE 754 defines exactly.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -18,8 +18,8 @@ enum { UPPER = 750, LOWER = 250, ROWS = UPPER + LOWER };
 
 static const double noise = 0.2;
 
-/* normal: four independent draws. The upper moon is the half circle above (0, 0); the lower one
-   hangs below (1, 1/2). */
+/* normal holds four independent draws. The upper moon is the half circle above (0, 0). The lower
+   moon is the half circle below (1, 1/2). */
 static void place(const double normal[4], bool lower, double point[2])
 {
     double radius = sqrt(normal[0] * normal[0] + normal[1] * normal[1]);

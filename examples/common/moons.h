@@ -1,5 +1,6 @@
-/* moons.h - two noisy half moons that reach into each other, three times as many rows in one as in
- * the other: data that needs no file, two columns that can be drawn, and a reason for pos_weight.
+/* moons.h - data that needs no file: two noisy half moons that overlap a little. It has two
+ * columns, so it can be drawn. One moon has three times as many rows as the other, so pos_weight is
+ * useful.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -8,12 +9,12 @@
 
 #include "table.h"
 
-/* What stands for the file's name, the target column and its positive text. */
+/* They take the place of the file's name, the target column and its positive text. */
 #define MOONS          "moons"
 #define MOONS_TARGET   "moon"
 #define MOONS_POSITIVE "lower"
 
-/* The same rows for the same seed on every machine; x is ctx's. */
+/* Makes the same rows for the same seed on every machine. x belongs to ctx. */
 table table_of_moons(gr_context *ctx, uint64_t seed);
 
 #endif

@@ -1,4 +1,4 @@
-/* options.c - the values of command-line options, read strictly: all of the text, or none of it.
+/* options.c - reads the values of command-line options. A value must be valid as a whole.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* strtoll and strtod skip blanks; an option's value has none. */
+/* strtoll and strtod skip blanks, but an option's value must not begin with one. */
 static bool starts_well(const char *text) { return *text && !isspace((unsigned char)*text); }
 
 int64_t read_integer(const char *what, const char *text, int64_t low, int64_t high)
@@ -31,7 +31,7 @@ int64_t read_integer(const char *what, const char *text, int64_t low, int64_t hi
 double read_number(const char *what, const char *text, double low, double high)
 {
     char *end;
-    double value = strtod(text, &end); /* the program never leaves the C locale */
+    double value = strtod(text, &end); /* a point as in "C": the program never changes its locale */
     if (!starts_well(text) || *end || !(value > low && value < high))
         refuse("%s: '%.60s' is not a number above %g and below %g", what, text, low, high);
     return value;

@@ -1,4 +1,4 @@
-/* options.h - the values of command-line options, read strictly.
+/* options.h - reads the values of command-line options strictly.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,23 +7,25 @@
 
 #include <stdint.h>
 
-/* A model has at most so many hidden layers, each of at most so many units. */
+/* The limits of a model: number of hidden layers, and units in each. */
 #define MAX_HIDDEN 8
 #define MAX_UNITS  4096
 
-/* Seeds are small enough that seeds.h can make several of one. */
+/* Larger seeds are refused, because seeds.h makes several seeds from one. */
 #define MAX_SEED 4294967295
 
-/* `what` stands in the message, as in "--epochs: 'ten' is not a whole number from 1 to 100000". */
+/* `what` is the start of the message, as in "--epochs: 'ten' is not a whole number from 1 to
+   100000". */
 int64_t read_integer(const char *what, const char *text, int64_t low, int64_t high);
 
-/* A number between low and high, neither of them included. */
+/* Reads a number between low and high. The limits themselves are not allowed. */
 double read_number(const char *what, const char *text, double low, double high);
 
-/* "32,16", or "none": returns how many sizes were read. */
+/* Reads sizes such as "32,16", or "none". Returns the number of sizes. */
 int read_sizes(const char *what, const char *text, int64_t sizes[MAX_HIDDEN]);
 
-/* Refuses a path at which no file could be written, before hours of work are lost on it. */
+/* Refuses a path that cannot be written. Called before the training, so that hours of work are not
+   lost. */
 void check_writable(const char *what, const char *path);
 
 #endif

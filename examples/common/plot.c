@@ -1,7 +1,7 @@
-/* plot.c - a script for gnuplot, and the PNG that it answers with.
+/* plot.c - writes a script for gnuplot and reads the PNG that it draws.
  *
- * The script goes through a temporary file and the picture comes back through a pipe, so neither
- * can block the other, no shell sees a file name, and a failure leaves no half picture.
+ * gnuplot reads the script from a temporary file and returns the picture through a pipe. So neither
+ * side can block the other, no shell sees a file name, and a failure leaves no incomplete picture.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -22,7 +22,7 @@
 
 /* ---- gnuplot --------------------------------------------------------------------------------- */
 
-/* Everything that comes out of a pipe, to be freed; closes it. */
+/* Reads everything from a pipe and closes it. The caller frees the result. */
 static char *read_all(int pipe_end, size_t *length)
 {
     char *text = NULL, buffer[65536];
@@ -39,7 +39,8 @@ static char *read_all(int pipe_end, size_t *length)
     return text;
 }
 
-/* What gnuplot answers on stdout, to be freed, or NULL if it cannot be run or fails. */
+/* Returns gnuplot's output on stdout, which the caller frees. NULL if gnuplot does not start or
+   fails. */
 static char *ask_gnuplot(char *const arguments[], int input, size_t *length)
 {
     int answer[2], status = 0;
@@ -74,7 +75,7 @@ bool can_draw(void)
 
 /* ---- Pieces of the script -------------------------------------------------------------------- */
 
-/* In single quotes gnuplot takes every character as it is, but for the quote itself. */
+/* Inside single quotes, only the quote itself is special in gnuplot. */
 static void quote(FILE *out, const char *before, const char *text, const char *after)
 {
     fprintf(out, "'%s", before);
@@ -86,7 +87,7 @@ static void quote(FILE *out, const char *before, const char *text, const char *a
     fprintf(out, "%s'", after);
 }
 
-/* Both panels have the same top and bottom, and a legend below. */
+/* Both panels have the same top and bottom edge, and a legend below. */
 static void write_settings(FILE *out)
 {
     fputs("set terminal pngcairo size 1600,760 font 'DejaVu Sans,13' background '#ffffff'\n"
@@ -99,7 +100,7 @@ static void write_settings(FILE *out)
           out);
 }
 
-/* A range about the losses, with ticks that a logarithmic axis leaves room for. */
+/* Sets a range around the losses, with ticks that fit a logarithmic axis. */
 static void write_loss_axis(FILE *out, const history *h)
 {
     double low = HUGE_VAL, high = 0;
@@ -158,7 +159,8 @@ static double at_step(range r, int i, int steps)
     return r.low + (r.high - r.low) * i / (steps - 1);
 }
 
-/* A matrix, a line for each y: gnuplot takes far longer to read a line for each point. */
+/* Writes a matrix with one line for each y. gnuplot needs far more time to read one line for each
+   point. */
 static void write_plane(gr_context *ctx, FILE *out, const classifier *c, range x, range y)
 {
     double *points = allocate(2 * GRID_X * GRID_Y, sizeof *points);
@@ -304,7 +306,7 @@ static FILE *write_script(gr_context *ctx, const picture *p)
     fputs("unset multiplot\n", script);
     if (fflush(script) != 0 || ferror(script))
         give_up("no temporary file for gnuplot: %s", strerror(errno));
-    lseek(fileno(script), 0, SEEK_SET); /* where gnuplot begins to read */
+    lseek(fileno(script), 0, SEEK_SET); /* gnuplot reads from the start */
     return script;
 }
 

@@ -1,4 +1,4 @@
-/* plot.h - a picture of the training: the losses, and what the classifier has learned.
+/* plot.h - a picture of the training: the losses, and the trained classifier.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,14 +12,15 @@ typedef struct picture {
     const classifier *c;
     const table *t;
     row_list seen, held_out; /* rows of t */
-    const sample *test;      /* the held-out ones */
+    const sample *test;      /* the held-out samples */
 } picture;
 
-/* Whether gnuplot, which draws, is there. */
+/* True if gnuplot can be started. */
 bool can_draw(void);
 
-/* A PNG at path, whole or not at all. Left: the losses by epoch. Right: with two columns the
-   probability over the plane, with the rows; with more the ROC curve of the held-out rows. */
+/* Writes a PNG to path, completely or not at all. The left panel shows the losses by epoch. With
+   two columns, the right panel shows the probability over the plane and the rows. With more
+   columns, it shows the ROC curve of the held-out rows. */
 void draw(gr_context *ctx, const picture *p, const char *path);
 
 #endif

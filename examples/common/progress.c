@@ -1,4 +1,5 @@
-/* progress.c - how far the training is. All of it goes to stderr: stdout is for results.
+/* progress.c - shows the progress of the training. Everything goes to stderr, because stdout is for
+ * results.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,10 +13,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* What the line holds besides the bar, and how wide the bar may be. */
+/* Width of the line's text without the bar, and the limits of the bar's width. */
 enum { TEXT_WIDTH = 62, LEAST_WIDTH = 8, MOST_WIDTH = 40 };
 
-/* A locale of its own, for the program itself stays in "C": numbers are read with a point. */
+/* Asks a separate locale. The program itself keeps "C", so that numbers are read with a point. */
 static bool locale_is_utf8(void)
 {
     locale_t users = newlocale(LC_CTYPE_MASK, "", (locale_t)0);
@@ -49,7 +50,7 @@ static int bar_width(void)
     return width < LEAST_WIDTH ? LEAST_WIDTH : width > MOST_WIDTH ? MOST_WIDTH : width;
 }
 
-/* Full cells, one cell of up to seven eighths, and a light track for the rest. */
+/* Draws full cells, one cell of up to seven eighths, and a light track for the rest. */
 static void draw_bar(const progress *p, int width, double done)
 {
     static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};

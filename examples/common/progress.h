@@ -1,4 +1,4 @@
-/* progress.h - how far the training is: a bar on a terminal, a line every tenth elsewhere.
+/* progress.h - shows the progress of the training: a bar on a terminal, otherwise ten lines.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -18,7 +18,7 @@ typedef struct progress {
 progress progress_begin(int64_t epochs, bool quiet);
 void progress_show(const progress *p, int64_t epoch, double loss, double accuracy);
 
-/* Leaves the bar where it is and goes to the next line. */
+/* Keeps the bar on the screen and goes to the next line. */
 void progress_end(const progress *p);
 
 #endif

@@ -1,4 +1,4 @@
-/* sample.c - rows of a table as a perceptron takes them.
+/* sample.c - converts rows of a table to a perceptron's input.
  *
  * SPDX-License-Identifier: MIT
  */

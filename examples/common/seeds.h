@@ -1,7 +1,7 @@
-/* seeds.h - one --seed, several independent streams of random numbers.
+/* seeds.h - makes several independent streams of random numbers from one --seed.
  *
- * What is drawn for one purpose must not shift because another one drew more, or `predict` could
- * not repeat the split that `train` made. So each purpose has a context, and a seed, of its own.
+ * More draws for one purpose must not change the draws for another. Otherwise `predict` could not
+ * repeat the split that `train` made. So each purpose has its own context with its own seed.
  *
  * SPDX-License-Identifier: MIT
  */

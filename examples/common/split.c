@@ -1,4 +1,4 @@
-/* split.c - rows set aside at random, the classes kept in proportion.
+/* split.c - sets rows aside at random. The classes keep their proportions.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -29,7 +29,7 @@ static row_list rows_of_class(row_list from, const unsigned char *positive, unsi
     return members;
 }
 
-/* Rounded to the nearest, but something on both sides. */
+/* Rounds to the nearest number, but leaves at least one on each side. */
 static int64_t share(double fraction, int64_t count)
 {
     int64_t taken = (int64_t)(fraction * (double)count + 0.5);
@@ -46,7 +46,7 @@ static void mark_some(gr_context *ctx, row_list members, double fraction, bool *
         marked[members.at[at[i]]] = true;
 }
 
-/* Both parts in ascending order, so that they read like the file. */
+/* Puts both parts in ascending order, so that they have the order of the file. */
 static split divide(row_list from, const bool *marked)
 {
     split parts = {new_rows(from.count), new_rows(from.count)};

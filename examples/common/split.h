@@ -1,4 +1,4 @@
-/* split.h - rows set aside at random, the classes kept in proportion.
+/* split.h - sets rows aside at random. The classes keep their proportions.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-/* Numbers of rows of a table, ascending. */
+/* Numbers of rows of a table, in ascending order. */
 typedef struct row_list {
     int64_t count;
     int64_t *at;
@@ -17,8 +17,9 @@ typedef struct row_list {
 
 row_list all_rows(int64_t count);
 
-/* Takes `fraction` of the rows of each class, at least one, for `why`; the others stay. The same
-   for the same seed, rows and classes. Refuses if a class has not two rows. */
+/* Takes `fraction` of the rows of each class, but at least one; the others stay. `why` is the
+   purpose, for the message. Equal seeds, rows and classes give equal splits. Refuses if a class has
+   fewer than two rows. */
 typedef struct split {
     row_list taken, left;
 } split;

@@ -1,5 +1,5 @@
-/* table.c - from a CSV file to a table. Everything is looked at before anything is computed: what
- * is wrong with a file is said once, with line and column, and nothing has happened yet.
+/* table.c - makes a table from a CSV file. All checks come before any computation. So an error in
+ * the file is reported once, with line and column, before anything has happened.
  *
  * SPDX-License-Identifier: MIT
  */

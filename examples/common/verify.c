@@ -1,8 +1,8 @@
-/* verify.c - the gradient of the real model and the real loss, checked before training.
+/* verify.c - checks the gradient of the real model and the real loss before the training.
  *
- * relu has a kink at 0, where a difference quotient means nothing. So the check takes the rows that
- * keep every hidden unit as far from its kink as can be: differences of the parameters by a
- * millionth then cross none.
+ * relu has a kink at 0, and there a difference quotient is wrong. So the check takes the rows whose
+ * hidden units are as far from their kinks as possible. It then moves parameters only by about a
+ * millionth, so no unit crosses its kink.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -16,7 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Checked are eight rows, half of them positive, and so many weights: more would take minutes. */
+/* The check takes eight rows, half of them positive, and at most MOST_ENTRIES weights. More would
+   take minutes. */
 enum { ROWS = 8, MOST_ENTRIES = 20000 };
 
 /* ---- Rows far from a kink -------------------------------------------------------------------- */
@@ -29,7 +30,7 @@ static void least_of_row(gr_tensor *z, double *least)
         least[i / units] = fmin(least[i / units], fabs(value[i]));
 }
 
-/* For each row how near any hidden unit's input comes to 0. */
+/* Returns for each row the smallest distance of a hidden unit's input from 0. */
 static double *distances(gr_context *ctx, const gr_mlp *mlp, gr_tensor *x)
 {
     gr_tensors parameters = gr_mlp_parameters(mlp);
@@ -45,7 +46,8 @@ static double *distances(gr_context *ctx, const gr_mlp *mlp, gr_tensor *x)
     return least;
 }
 
-/* The row of a class that is farthest from any kink, among those not taken yet; -1: none. */
+/* Returns the row of a class that is farthest from any kink, among the rows that are not yet taken.
+   -1 if there is none. */
 static int64_t farthest(const double *distance, gr_tensor *y, float class)
 {
     const float *is = gr_data(y);
@@ -77,7 +79,7 @@ typedef struct problem {
     double pos_weight;
 } problem;
 
-/* A function of the perceptron's parameters, which the checker moves in place. */
+/* The loss as a function of the perceptron's parameters. The checker moves these in place. */
 static gr_tensor *model_loss(gr_tensors parameters, void *data)
 {
     (void)parameters;
@@ -97,7 +99,8 @@ static problem pose(gr_context *ctx, const classifier *c, const sample *s)
     return (problem){mlp, take(ctx, x, count, chosen), take(ctx, y, count, chosen), c->pos_weight};
 }
 
-/* The parameters of the last layers, as many as can be checked while the user waits. */
+/* Returns the parameters of the last layers. There are only as many as can be checked in a short
+   time. */
 static gr_tensors last_parameters(gr_tensors all, int64_t *left_out)
 {
     int64_t first = all.count, entries = 0;

@@ -1,4 +1,4 @@
-/* verify.h - before a model is trained: is the gradient that will train it right?
+/* verify.h - checks the gradient of a model before the model is trained with it.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,9 +7,9 @@
 
 #include "sample.h"
 
-/* Compares the gradient of the model's loss, with respect to its parameters, with differences of
-   the loss itself: same layers, same initial weights, same loss options, in f64, on a few rows of
-   the sample. Says what it found, unless quiet; gives up if the gradient is wrong. */
+/* Compares the gradient of the model's loss in its parameters with differences of the loss itself.
+   It uses the same layers, initial weights and loss options, in f64, on a few rows of the sample.
+   Prints the result, unless quiet. Gives up if the gradient is wrong. */
 void verify_gradient(gr_context *ctx, const classifier *c, const sample *s, bool quiet);
 
 #endif
