@@ -2,8 +2,9 @@
  *
  *     accuracy logits|bce f32|f64 pos_weight count < numbers > results
  *
- * numbers: count inputs and count targets; results: loss, dx, dy, dw, dp, count of each; all
- * doubles. pos_weight is one number for all, 0 for none; the weight is 1. Reduction: none.
+ * numbers: count inputs and count targets; results: loss, dx, dy, dw, dp without a reduction, then
+ * dx of the sum and of the mean, count of each; all doubles. pos_weight is one number for all, 0
+ * for none; the weight is 1.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RESULTS = 5 };
+enum { RESULTS = 7, DX_OF_SUM = 5, DX_OF_MEAN };
 
 static gr_tensor *read_numbers(gr_context *ctx, gr_dtype dtype, int64_t count)
 {
@@ -33,6 +34,11 @@ static void write_numbers(gr_tensor *x, int64_t count)
     free(numbers);
 }
 
+static gr_tensor *loss_of(bool logits, gr_tensor *x, const gr_bce_args *args)
+{
+    return logits ? gr_bce_with_logits_with(x, args) : gr_bce_with(x, args);
+}
+
 int main(int count_of_words, char **words)
 {
     if (count_of_words != 5)
@@ -47,10 +53,16 @@ int main(int count_of_words, char **words)
     gr_tensor *w = gr_variable(gr_ones(ctx, dtype, gr_shape(count)));
     gr_tensor *p =
         gr_variable(gr_full(ctx, dtype, gr_shape(count), pos_weight == 0 ? 1 : pos_weight));
-    const gr_bce_args args = {.target = y, .weight = w, .pos_weight = p, .reduction = GR_NONE};
-    gr_tensor *results[RESULTS] = {logits ? gr_bce_with_logits_with(x, &args)
-                                          : gr_bce_with(x, &args)};
-    if (gr_grad_with(results[0], gr_list(x, y, w, p), results + 1, &(gr_grad_args){0}) == GR_OK)
+    gr_bce_args args = {.target = y, .weight = w, .pos_weight = p, .reduction = GR_NONE};
+    gr_tensor *results[RESULTS] = {loss_of(logits, x, &args)};
+    args.reduction = GR_SUM;
+    gr_tensor *sum = loss_of(logits, x, &args);
+    args.reduction = GR_MEAN;
+    gr_tensor *mean = loss_of(logits, x, &args);
+    const gr_grad_args plain = {0};
+    if (gr_grad_with(results[0], gr_list(x, y, w, p), results + 1, &plain) == GR_OK &&
+        gr_grad_with(sum, gr_list(x), results + DX_OF_SUM, &plain) == GR_OK &&
+        gr_grad_with(mean, gr_list(x), results + DX_OF_MEAN, &plain) == GR_OK)
         for (int i = 0; i < RESULTS; i++)
             write_numbers(results[i], count);
     if (gr_error(ctx) != GR_OK)
