@@ -1,8 +1,9 @@
-/* gradus/losses.h - loss functions, differentiable in every float argument, twice and more.
+/* gradus/losses.h - loss functions. Every float operand gets a gradient, of any order.
  *
- * x is the input, y the target (exactly x's shape), w the weight, p the pos_weight, N the number of
- * x's elements, s(z) = 1/(1+e^-z). weight and pos_weight broadcast to x's shape and never enlarge
- * it: for [B,C,H,W] a pos_weight per class is [C,1,1].
+ * Symbols: x is the input, y the target, w the weight, p the pos_weight, l the loss of one element, N
+ * the number of x's elements, s(z) = 1/(1+e^-z), softplus(z) = log(1+e^z), g the upstream gradient.
+ *
+ * A number after "default" in an option's comment is used if the option is left out.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -15,58 +16,85 @@
 extern "C" {
 #endif
 
-/* What becomes of the elements' losses. */
+/* How the losses of the elements are combined. */
 typedef enum gr_reduction {
-    GR_MEAN = 0, /* their sum over the denominator, 0-d */
-    GR_SUM,      /* their sum, 0-d */
-    GR_NONE      /* each, x's shape */
+    GR_MEAN = 0, /* their sum divided by the denominator; shape [] */
+    GR_SUM,      /* their sum; shape [] */
+    GR_NONE      /* not combined; x's shape */
 } gr_reduction;
 
 /* What GR_MEAN divides by. */
 typedef enum gr_denominator {
     GR_ALL = 0, /* N, as PyTorch and MindSpore do */
-    GR_KEPT,    /* the number of elements that the mask keeps */
-    GR_WEIGHTS  /* the sum of weight over the kept elements */
+    GR_KEPT,    /* the number of elements where the mask is not 0 */
+    GR_WEIGHTS  /* the sum of the weights of those elements */
 } gr_denominator;
 
-/* Options of both binary cross entropies; every zero is the default. */
+/* Options of both binary cross entropies; every zero is the default. weight, pos_weight and mask
+   broadcast to x's shape and never enlarge it: for x of shape [B,C,H,W], a pos_weight of each class
+   is [C,1,1]. weight and pos_weight have x's dtype, or are integer or bool. */
 typedef struct gr_bce_args {
-    gr_tensor *target;      /* y, x's shape; any dtype (a float one must be x's) */
-    gr_tensor *weight;      /* w, x's dtype; 1 */
-    gr_tensor *pos_weight;  /* p, x's dtype: scales the loss of the positive part; 1 */
-    gr_reduction reduction; /* GR_MEAN */
-    gr_tensor *mask;        /* broadcasts to x; where it is 0 the element counts as if it were not
-                               there, NaN or not: loss 0, gradients 0; all kept */
-    gr_denominator denominator; /* of GR_MEAN: GR_ALL */
-    double label_smoothing;     /* e in [0,1]: y (1-e) + e/2 stands for y; 0 */
-    double gamma;               /* focal: scales by (1 - p_t)^gamma, gamma >= 0; 0 (Lin et al.,
+    gr_tensor *target;      /* y: x's shape; any dtype, but a float one must be x's */
+    gr_tensor *weight;      /* w: scales the loss; default 1 */
+    gr_tensor *pos_weight;  /* p: scales the part of the loss that y multiplies; default 1 */
+    gr_reduction reduction; /* default GR_MEAN */
+    gr_tensor *mask;        /* any dtype. Where it is 0 the element does not count, even if it is NaN:
+                               its loss and gradients are 0. Default: all elements count */
+    gr_denominator denominator; /* of GR_MEAN; default GR_ALL */
+    double label_smoothing;     /* e in [0,1]: y is replaced by y (1-e) + e/2; default 0 */
+    double gamma;               /* focal loss: l is scaled by (1 - p_t)^gamma, where p_t is the
+                                   probability given to the target; gamma >= 0, default 0 (Lin et al.,
                                    "Focal loss for dense object detection", ICCV 2017) */
-    double alpha;               /* focal: scales by alpha y + (1-alpha) (1-y), in [0,1]; 0: by 1 */
-    bool strict_target;         /* a target outside [0,1] is a DOMAIN error; accepted */
-    gr_dims class_axis;         /* gr_axes(k): pos_weight is [x's size along k], one a class;
-                                   plain broadcasting */
+    double alpha;               /* focal loss: l is scaled by alpha y + (1-alpha) (1-y); in [0,1];
+                                   default 0: no scaling */
+    bool strict_target;         /* true: a target outside [0,1] fails with DOMAIN */
+    gr_dims class_axis;         /* gr_axes(k): pos_weight has shape [x's size along axis k] and applies
+                                   along it; default: pos_weight broadcasts */
 } gr_bce_args;
+
+/* Which form is which. What follows holds for gr_bce and gr_bce_with_logits. An ulp is that of the
+   largest among the true result and the two terms, of y and of 1-y, that it is a sum of.
+     GR_NONE          f32 losses and gradients are computed in f64 and rounded once: within 0.5 ulp
+                      (0.501 where that rounding meets the error of f64). f64: within 4 ulp.
+     GR_SUM, GR_MEAN  The losses are added in f64, and the sum is rounded once. gr_bce_with_logits adds
+                      whole chunks of 1024 elements that no option changes in a faster way: it takes
+                      their logarithms together, as one of a product. All other losses are those of
+                      GR_NONE.
+     Their gradients  dx of gr_bce_with_logits has one definition at every length, which differs from
+                      that of GR_NONE: it is computed in x's dtype, within 3 ulp for GR_SUM. GR_MEAN
+                      rounds twice more: within 4 ulp. All other gradients, dx under gamma or alpha,
+                      and dx of gr_bce are those of GR_NONE, times the factor of the reduction.
+   The bits of an element's loss and gradients never depend on the length of the array, on the
+   position of the element or on its neighbours; those of a reduction never depend on threads or
+   instruction set. A weight, pos_weight or mask of ones changes no bit. f16 and bf16 are computed
+   as f32 is, and rounded once more at the end. docs/accuracy.md has the measurements.
+   
+   A recorded gradient (gr_grad) is computed by ordinary ops instead. It agrees to rounding. */
 
 /* Binary cross entropy of a probability x in [0,1]:
        l = -w [ p y max(log x, -100) + (1-y) max(log(1-x), -100) ]
-   x: any float dtype and shape. Returns l (GR_NONE) or its sum or mean, of x's dtype, the scope's;
-   an empty mean is NaN. Gradients for g upstream:
+   x: any float dtype, any shape. Returns the losses (GR_NONE), their sum or their mean, of x's
+   dtype, freed with the scope. The mean of no elements is NaN. Gradients:
        dx = g w (p y (x-1) + (1-y) x) / max(x (1-x), 1e-12)
        dy = g w [ max(log(1-x), -100) - p max(log x, -100) ]
-   Fails with DOMAIN for an x outside [0,1] or NaN that is not masked, with SHAPE unless y has x's
-   shape, with BROADCAST, DTYPE, ARGUMENT, REDUCTION, NULL, CONTEXT, SCOPE and MEMORY. */
+       dp = -g w y max(log x, -100),   dw = g l / w
+   Fails with DOMAIN if an x that counts is NaN or outside [0,1], with SHAPE if y has another shape
+   than x, with BROADCAST if an option does not broadcast to x, and with DTYPE, ARGUMENT, REDUCTION,
+   NULL, CONTEXT, SCOPE and MEMORY. */
 GR_API gr_tensor *gr_bce_with(gr_tensor *x, const gr_bce_args *args);
 
-/* Binary cross entropy of a logit x, of any size, with q = log1p(exp(-|x|)):
+/* Binary cross entropy of a logit x, any real number, with q = log1p(exp(-|x|)):
        l = w [ (1-y) max(x,0) + p y max(-x,0) + ((1-y) + p y) q ]
-   No term cancels: the loss and its gradient keep their digits in both tails, and an infinite logit
-   gives its limit. x: any float dtype and shape. Returns as gr_bce does. Gradients:
+   No term cancels, so losses and gradients are accurate for large |x| too. An infinite logit gives
+   the limit. x: any float dtype, any shape. Returns what gr_bce returns. Gradients:
        dx = g w [ (1-y) s(x) - p y s(-x) ]
        dy = g w [ p softplus(-x) - softplus(x) ],   dp = g w y softplus(-x),   dw = g l / w
-   Fails as gr_bce does, but takes any x; y may lie outside [0,1] unless strict_target. */
+   Fails as gr_bce does, but not for the value of x. y may lie outside [0,1] unless strict_target is
+   set. */
 GR_API gr_tensor *gr_bce_with_logits_with(gr_tensor *logits, const gr_bce_args *args);
 
-/* gr_bce_with_logits(logits, target), gr_bce_with_logits(logits, target, .pos_weight = p). */
+/* Options are given by name after the target, as in gr_bce_with_logits(logits, target) and
+   gr_bce_with_logits(logits, target, .pos_weight = p). */
 #ifndef __cplusplus
 #define gr_bce(x, ...) GR_HERE(gr_bce_with((x), &(gr_bce_args){.target = __VA_ARGS__}))
 #define gr_bce_with_logits(logits, ...)                                                            \
@@ -75,121 +103,127 @@ GR_API gr_tensor *gr_bce_with_logits_with(gr_tensor *logits, const gr_bce_args *
 
 /* ---- Losses of an input against a target of its shape ---------------------------------------- */
 
-/* From here on the losses have PyTorch's names, formulas, reductions and defaults, as the pages of
- * torch.nn and torch.nn.functional define them: gr_mse is mse_loss, and so on. What follows holds
- * for each of them.
+/* The losses below have the names, formulas, reductions and defaults of PyTorch: gr_mse is mse_loss of
+ * torch.nn.functional, and so on. The following holds for each of them.
  *
- * x is any float dtype, halves computed in f32 and rounded once. A target is of any dtype (a float
- * one is x's) and, unless a line says otherwise, exactly of x's shape. The result is the scope's,
- * of x's dtype: GR_NONE gives each l, GR_SUM and GR_MEAN their sum and mean; an empty mean is NaN.
- * Every float operand gets a gradient, of any order; at a kink |d| and max(0, d) have slope 0.
- * NaN in an operand gives NaN.
+ * x has any float dtype; f16 and bf16 are computed in f32 and rounded once. The target has any dtype
+ * (a float one must be x's) and x's shape, unless a comment says otherwise. The result has x's dtype
+ * and is freed with the scope. It is l for each element (GR_NONE), their sum or their mean. The mean
+ * of no elements is NaN. At a kink, |d| and max(0, d) have slope 0. NaN in an operand gives NaN.
  *
- * Every zero is the default: a number that is left out, or 0, stands for the value behind its name.
- * Where 0 itself is meant, a number too small to matter serves, such as 1e-300.
+ * In the option structs every zero is the default: an option of 0 stands for the number after
+ * "default". For a value near 0 give a tiny number such as 1e-300.
  *
- * Each fails with NULL for an operand that is not given, with SHAPE, DTYPE, REDUCTION, CONTEXT,
- * SCOPE and MEMORY, and with ARGUMENT for a number that is not finite, or not above 0 where it says
- * so. */
+ * Each loss fails with NULL for an operand that is missing, with SHAPE, DTYPE, REDUCTION, CONTEXT,
+ * SCOPE and MEMORY, and with ARGUMENT for a number that is not finite or is outside its range. */
 typedef struct gr_loss_args {
     gr_tensor *target;
-    gr_reduction reduction; /* GR_MEAN, here and below */
+    gr_reduction reduction; /* default GR_MEAN, here and below */
 } gr_loss_args;
 
-/* Mean squared error, l = (x - y)^2, and absolute error, l = |x - y|. */
+/* gr_mse: squared error, l = (x - y)^2. gr_l1: absolute error, l = |x - y|. */
 GR_API gr_tensor *gr_mse_with(gr_tensor *x, const gr_loss_args *args);
 GR_API gr_tensor *gr_l1_with(gr_tensor *x, const gr_loss_args *args);
 
-/* l = (x-y)^2 / 2 where |x-y| < delta, else delta (|x-y| - delta/2). */
+/* Huber loss: l = (x-y)^2 / 2 where |x-y| < delta, else delta (|x-y| - delta/2). */
 typedef struct gr_huber_args {
     gr_tensor *target;
     gr_reduction reduction;
-    double delta; /* > 0; 1 */
+    double delta; /* > 0; default 1 */
 } gr_huber_args;
 GR_API gr_tensor *gr_huber_with(gr_tensor *x, const gr_huber_args *args);
 
-/* l = (x-y)^2 / (2 beta) where |x-y| < beta, else |x-y| - beta/2: gr_huber with delta = beta, over
-   beta. What PyTorch does for beta = 0 is gr_l1. */
+/* Smooth absolute error: l = (x-y)^2 / (2 beta) where |x-y| < beta, else |x-y| - beta/2. This is
+   gr_huber with delta = beta, divided by beta. Use gr_l1 for PyTorch's beta = 0. */
 typedef struct gr_smooth_l1_args {
     gr_tensor *target;
     gr_reduction reduction;
-    double beta; /* > 0; 1 */
+    double beta; /* > 0; default 1 */
 } gr_smooth_l1_args;
 GR_API gr_tensor *gr_smooth_l1_with(gr_tensor *x, const gr_smooth_l1_args *args);
 
-/* Kullback-Leibler divergence of a distribution from the one whose logarithms are x:
-   l = y (log y - x), where 0 log 0 is 0 and has the gradient 0, or e^y (y - x) of a log_target.
-   batch_mean: the sum over x's first size, which is the divergence itself; GR_MEAN is over all
-   elements. Fails with ARGUMENT for batch_mean beside another reduction than GR_MEAN. */
+/* Kullback-Leibler divergence of the distribution y from the one whose logarithms are x:
+   l = y (log y - x). 0 log 0 counts as 0, with gradient 0. With log_target the target holds
+   logarithms: l = e^y (y - x). batch_mean divides the sum by x's first size, which gives the
+   divergence itself; GR_MEAN alone divides it by N. Fails with ARGUMENT if batch_mean comes with
+   GR_SUM or GR_NONE. */
 typedef struct gr_kl_div_args {
     gr_tensor *target;
     gr_reduction reduction;
-    bool log_target; /* the target is logarithms too */
+    bool log_target; /* the target holds logarithms */
     bool batch_mean;
 } gr_kl_div_args;
 GR_API gr_tensor *gr_kl_div_with(gr_tensor *x, const gr_kl_div_args *args);
 
-/* Of a count y whose rate is e^x: l = e^x - y x. PyTorch's log_input = False is rate_input: the
-   rate is x itself, l = x - y log(x + eps). full: plus y log y - y + log(2 pi y)/2 where y > 1. */
+/* Negative log likelihood of a count y under a Poisson distribution with rate e^x: l = e^x - y x.
+   With rate_input (PyTorch's log_input = False) the rate is x: l = x - y log(x + eps). full adds y
+   log y - y + log(2 pi y)/2 where y > 1. */
 typedef struct gr_poisson_nll_args {
     gr_tensor *target;
     gr_reduction reduction;
     bool rate_input;
     bool full;
-    double eps; /* > 0; 1e-8 */
+    double eps; /* > 0; default 1e-8 */
 } gr_poisson_nll_args;
 GR_API gr_tensor *gr_poisson_nll_with(gr_tensor *x, const gr_poisson_nll_args *args);
 
-/* Of y whose mean is x: l = (log v + (x-y)^2 / v) / 2 with v = max(variance, eps). full: plus
-   log(2 pi) / 2. variance: x's shape, or that with 1 for its last size or without it (one a row),
-   or 0-d. Below eps its gradient is that of v = variance: the cut has none. Fails with DOMAIN for a
-   variance below 0. */
+/* Negative log likelihood of y under a normal distribution with mean x:
+   l = (log v + (x-y)^2 / v) / 2 with v = max(variance, eps). full adds log(2 pi) / 2. variance: x's
+   shape, x's shape with last size 1 or without the last axis (one number for each row), or [].
+   Below eps the gradient of variance is the one at v = eps: max adds no slope of its own. Fails
+   with DOMAIN for a variance below 0. */
 typedef struct gr_gaussian_nll_args {
     gr_tensor *target;
     gr_tensor *variance;
     gr_reduction reduction;
     bool full;
-    double eps; /* > 0; 1e-6 */
+    double eps; /* > 0; default 1e-6 */
 } gr_gaussian_nll_args;
 GR_API gr_tensor *gr_gaussian_nll_with(gr_tensor *x, const gr_gaussian_nll_args *args);
 
 /* ---- Losses over classes --------------------------------------------------------------------- */
 
-/* Negative log likelihood. x: log probabilities, [C], or [N,C,d...] with the classes along axis 1.
-   y: i64, i32 or u8 class numbers from 0 to C-1, of x's shape without the classes.
+/* Negative log likelihood of classes. x: log probabilities, [C], or [N,C,d...] with the C classes
+   along axis 1. y: class numbers from 0 to C-1, of dtype i64, i32 or u8, of x's shape without the
+   class axis; GR_NONE gives the losses that shape too.
        l = -w[y] x[y]
-   Rows whose y is ignore_index do not count, NaN or not: l and gradients 0. GR_MEAN divides by the
-   sum of w[y] over the others, or by their number; without any it is NaN. weight: [C], x's dtype.
-   Fails with DOMAIN for a y that is no class, and names it. */
+   A row whose y is ignore_index does not count, even if x is NaN there: l and gradients are 0.
+   GR_MEAN divides by the sum of w[y] over the rows that count, or by their number without weight.
+   If no row counts, the mean is NaN. weight: [C], any float dtype. Fails with DOMAIN if y is no
+   class number; the message names it. */
 typedef struct gr_nll_args {
     gr_tensor *target;
-    gr_tensor *weight; /* w; 1 */
+    gr_tensor *weight; /* w; default 1 */
     gr_reduction reduction;
-    gr_dims ignore_index; /* one number, gr_index(0); -100 */
+    gr_dims ignore_index; /* one number, such as gr_index(0); default -100 */
 } gr_nll_args;
 GR_API gr_tensor *gr_nll_with(gr_tensor *x, const gr_nll_args *args);
 
-/* Cross entropy: gr_nll of gr_log_softmax(x), for logits x. label_smoothing e in [0,1]:
+/* Cross entropy of logits x: gr_nll of logp = gr_log_softmax(x), with shapes as there. e is
+   label_smoothing, in [0,1]:
        l = -(1-e) w[y] logp[y] - e/C (sum over c of w[c] logp[c])
-   A float y of x's shape is the probability of each class; there is no ignore_index then
-   (ARGUMENT), GR_MEAN divides by the number of rows, and y gets a gradient:
+   A float y of x's shape holds the probability of each class. It gets a gradient, and GR_MEAN
+   divides by the number of rows:
        l = -(sum over c of w[c] (y[c] (1-e) + e/C) logp[c])
-   Exact where one logit outweighs the others: a loss of 1e-30 is 1e-30, not 0. Fails as gr_nll
-   does, and with ARGUMENT for an e outside [0,1]. */
+   The loss keeps its digits if one logit is much larger than the others: 1e-30 is 1e-30 and not 0.
+   Fails as gr_nll does, and with ARGUMENT for an e outside [0,1] or for ignore_index beside a float
+   y. */
 typedef struct gr_cross_entropy_args {
     gr_tensor *target;
-    gr_tensor *weight; /* w; 1 */
+    gr_tensor *weight; /* w; default 1 */
     gr_reduction reduction;
-    gr_dims ignore_index;   /* one number, gr_index(0); -100 */
-    double label_smoothing; /* 0 */
+    gr_dims ignore_index;   /* one number, such as gr_index(0); default -100 */
+    double label_smoothing; /* e; default 0 */
 } gr_cross_entropy_args;
 GR_API gr_tensor *gr_cross_entropy_with(gr_tensor *x, const gr_cross_entropy_args *args);
 
-/* Several labels a row, y in [0,1], x: [C] or [..,C] logits: the mean over the classes, the last
-   axis, of gr_bce_with_logits; [..]. weight broadcasts to x and never enlarges it (BROADCAST). */
+/* Cross entropy of several labels for each row. x: logits, [C] or [...,C]; y: x's shape, in [0,1].
+   l is the mean of gr_bce_with_logits over the last axis, the classes; it has x's shape without
+   that axis. weight broadcasts to x's shape and never enlarges it; otherwise fails with BROADCAST.
+   */
 typedef struct gr_multilabel_soft_margin_args {
     gr_tensor *target;
-    gr_tensor *weight; /* w, such as [C]; 1 */
+    gr_tensor *weight; /* w, such as [C]; default 1 */
     gr_reduction reduction;
 } gr_multilabel_soft_margin_args;
 GR_API gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *x,
@@ -197,45 +231,50 @@ GR_API gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *x,
 
 /* ---- Losses with a margin -------------------------------------------------------------------- */
 
-/* y is 1 or -1: l = log(1 + e^(-y x)), exact in both tails. */
+/* Logistic loss, for y of 1 or -1: l = log(1 + e^(-y x)), accurate for large |x| too. */
 GR_API gr_tensor *gr_soft_margin_with(gr_tensor *x, const gr_loss_args *args);
 
-/* Of a distance x: l = x where y is 1, max(0, margin - x) where it is -1, their sum elsewhere. */
+/* Hinge loss of a distance x: l = x where y is 1, max(0, margin - x) where y is -1, and the sum of
+   both elsewhere. */
 typedef struct gr_hinge_embedding_args {
     gr_tensor *target;
     gr_reduction reduction;
-    double margin; /* 1 */
+    double margin; /* default 1 */
 } gr_hinge_embedding_args;
 GR_API gr_tensor *gr_hinge_embedding_with(gr_tensor *x, const gr_hinge_embedding_args *args);
 
-/* Of two vectors a and b (other), [D] or rows [N,D], with y [] or [N]:
-       l = 1 - cos where y is 1, max(0, cos - margin) where it is -1, else 0,
+/* Loss of the angle between two vectors a and b (`other`), of shape [D] or rows [N,D], with y of
+   shape [] or [N], which is the shape of l:
+       l = 1 - cos where y is 1, max(0, cos - margin) where y is -1, else 0
        cos = a b / sqrt((a a + 1e-12) (b b + 1e-12)) */
 typedef struct gr_cosine_embedding_args {
-    gr_tensor *other; /* b, a's shape */
+    gr_tensor *other; /* b: a's shape */
     gr_tensor *target;
     gr_reduction reduction;
-    double margin; /* 0 */
+    double margin; /* default 0 */
 } gr_cosine_embedding_args;
 GR_API gr_tensor *gr_cosine_embedding_with(gr_tensor *a, const gr_cosine_embedding_args *args);
 
-/* Of three vectors of one shape, [D] or rows [N,D], with |d| = (sum |d + eps|^p)^(1/p) a row:
-       l = max(0, margin + |a - positive| - |a - negative|)
-   swap: for |a - negative| the smaller of it and |positive - negative|. |d| has slope 0 at 0. */
+/* Loss of the distances between three vectors of one shape, [D] or rows [N,D]; l has shape [] or
+   [N]:
+       l = max(0, margin + |a - positive| - |a - negative|),   |d| = (sum |d + eps|^p)^(1/p)
+   swap: |positive - negative| takes the place of |a - negative| where it is smaller. |d| has slope
+   0 at 0. */
 typedef struct gr_triplet_margin_args {
     gr_tensor *positive;
     gr_tensor *negative;
     gr_reduction reduction;
     bool swap;
-    double margin; /* > 0; 1 */
-    double p;      /* > 0; 2 */
-    double eps;    /* > 0; 1e-6 */
+    double margin; /* > 0; default 1 */
+    double p;      /* > 0; default 2 */
+    double eps;    /* > 0; default 1e-6 */
 } gr_triplet_margin_args;
 GR_API gr_tensor *gr_triplet_margin_with(gr_tensor *a, const gr_triplet_margin_args *args);
 
-/* gr_mse(x, y), gr_huber(x, y, .delta = 2), gr_gaussian_nll(x, y, variance, .full = true),
-   gr_cross_entropy(x, y, .ignore_index = gr_index(0)), gr_cosine_embedding(a, b, y, .margin = 0.5),
-   gr_triplet_margin(a, positive, negative, .swap = true). */
+/* Options are given by name after the operands: gr_mse(x, y), gr_huber(x, y, .delta = 2),
+   gr_gaussian_nll(x, y, variance, .full = true), gr_cross_entropy(x, y, .ignore_index =
+   gr_index(0)), gr_cosine_embedding(a, b, y, .margin = 0.5), gr_triplet_margin(a, positive,
+   negative, .swap = true). */
 #ifndef __cplusplus
 #define gr_mse(x, ...) GR_HERE(gr_mse_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
 #define gr_l1(x, ...) GR_HERE(gr_l1_with((x), &(gr_loss_args){.target = __VA_ARGS__}))

@@ -134,9 +134,9 @@ OPTIONAL = {
     'gr_bce_args.weight': 'Options of both binary cross entropies; every zero is the default.',
     'gr_bce_args.pos_weight': 'Options of both binary cross entropies; every zero is the default.',
     'gr_bce_args.mask': 'Options of both binary cross entropies; every zero is the default.',
-    'gr_nll_args.weight': 'gr_tensor *weight; /* w; 1 */',
-    'gr_cross_entropy_args.weight': 'gr_tensor *weight; /* w; 1 */',
-    'gr_multilabel_soft_margin_args.weight': 'w, such as [C]; 1',
+    'gr_nll_args.weight': 'gr_tensor *weight; /* w; default 1 */',
+    'gr_cross_entropy_args.weight': 'gr_tensor *weight; /* w; default 1 */',
+    'gr_multilabel_soft_margin_args.weight': 'w, such as [C]; default 1',
 
     'gr_csv_tensor.missing': 'NULL: a missing cell is an error',
 
