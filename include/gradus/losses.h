@@ -1,7 +1,8 @@
 /* gradus/losses.h - loss functions. Every float operand gets a gradient, of any order.
  *
- * Symbols: x is the input, y the target, w the weight, p the pos_weight, l the loss of one element, N
- * the number of x's elements, s(z) = 1/(1+e^-z), softplus(z) = log(1+e^z), g the upstream gradient.
+ * Symbols: x is the input, y the target, w the weight, p the pos_weight, l the loss of one element,
+ * N the number of x's elements, g the upstream gradient, s(z) = 1/(1+e^-z) and
+ * softplus(z) = log(1+e^z).
  *
  * A number after "default" in an option's comment is used if the option is left out.
  *
@@ -38,38 +39,38 @@ typedef struct gr_bce_args {
     gr_tensor *weight;      /* w: scales the loss; default 1 */
     gr_tensor *pos_weight;  /* p: scales the part of the loss that y multiplies; default 1 */
     gr_reduction reduction; /* default GR_MEAN */
-    gr_tensor *mask;        /* any dtype. Where it is 0 the element does not count, even if it is NaN:
-                               its loss and gradients are 0. Default: all elements count */
+    gr_tensor *mask;        /* any dtype. Where it is 0 the element does not count, even if it is
+                               NaN: loss and gradients are 0. Default: all elements count */
     gr_denominator denominator; /* of GR_MEAN; default GR_ALL */
     double label_smoothing;     /* e in [0,1]: y is replaced by y (1-e) + e/2; default 0 */
     double gamma;               /* focal loss: l is scaled by (1 - p_t)^gamma, where p_t is the
-                                   probability given to the target; gamma >= 0, default 0 (Lin et al.,
-                                   "Focal loss for dense object detection", ICCV 2017) */
+                                   probability given to the target; gamma >= 0, default 0 (Lin et
+                                   al., "Focal loss for dense object detection", ICCV 2017) */
     double alpha;               /* focal loss: l is scaled by alpha y + (1-alpha) (1-y); in [0,1];
                                    default 0: no scaling */
     bool strict_target;         /* true: a target outside [0,1] fails with DOMAIN */
-    gr_dims class_axis;         /* gr_axes(k): pos_weight has shape [x's size along axis k] and applies
-                                   along it; default: pos_weight broadcasts */
+    gr_dims class_axis;         /* gr_axes(k): pos_weight has shape [x's size along axis k] and
+                                   applies along it; default: pos_weight broadcasts */
 } gr_bce_args;
 
-/* Which form is which. What follows holds for gr_bce and gr_bce_with_logits. An ulp is that of the
-   largest among the true result and the two terms, of y and of 1-y, that it is a sum of.
-     GR_NONE          f32 losses and gradients are computed in f64 and rounded once: within 0.5 ulp
-                      (0.501 where that rounding meets the error of f64). f64: within 4 ulp.
-     GR_SUM, GR_MEAN  The losses are added in f64, and the sum is rounded once. gr_bce_with_logits adds
-                      whole chunks of 1024 elements that no option changes in a faster way: it takes
-                      their logarithms together, as one of a product. All other losses are those of
-                      GR_NONE.
-     Their gradients  dx of gr_bce_with_logits has one definition at every length, which differs from
-                      that of GR_NONE: it is computed in x's dtype, within 3 ulp for GR_SUM. GR_MEAN
-                      rounds twice more: within 4 ulp. All other gradients, dx under gamma or alpha,
-                      and dx of gr_bce are those of GR_NONE, times the factor of the reduction.
+/* Which form is which. The following holds for gr_bce and gr_bce_with_logits. The unit is the ulp of
+   the largest of the true result and the two terms, of y and of 1-y, that it is a sum of.
+     GR_NONE   f32 losses and gradients are computed in f64 and rounded once: within 0.5 ulp (0.501
+               where that rounding meets an error of f64). f64: within 4 ulp.
+     Sums      of GR_SUM and GR_MEAN: the losses are added in f64, and the result is rounded once.
+               gr_bce_with_logits takes the logarithms of a whole chunk of 1024 elements together, as
+               one of a product, if no option changes the chunk. All other losses are those of
+               GR_NONE.
+     dx        of gr_bce_with_logits under GR_SUM and GR_MEAN has one definition at every length. It
+               is not that of GR_NONE: it is computed in x's dtype. GR_SUM: within 3 ulp. GR_MEAN
+               rounds twice more: within 4 ulp.
+     The rest  of the gradients under GR_SUM and GR_MEAN (dy, dw, dp; dx with gamma or alpha; all of
+               gr_bce) are those of GR_NONE times the factor of the reduction.
    The bits of an element's loss and gradients never depend on the length of the array, on the
-   position of the element or on its neighbours; those of a reduction never depend on threads or
-   instruction set. A weight, pos_weight or mask of ones changes no bit. f16 and bf16 are computed
-   as f32 is, and rounded once more at the end. docs/accuracy.md has the measurements.
-   
-   A recorded gradient (gr_grad) is computed by ordinary ops instead. It agrees to rounding. */
+   position of the element or on its neighbours. The bits of a sum never depend on threads or
+   instruction set. A weight, pos_weight or mask of ones changes no bit. f16 and bf16 are computed as
+   f32 is, and rounded once more at the end. docs/accuracy.md has the measurements.
+   A recorded gradient (gr_grad) is computed by ordinary ops and agrees up to rounding. */
 
 /* Binary cross entropy of a probability x in [0,1]:
        l = -w [ p y max(log x, -100) + (1-y) max(log(1-x), -100) ]
@@ -103,13 +104,14 @@ GR_API gr_tensor *gr_bce_with_logits_with(gr_tensor *logits, const gr_bce_args *
 
 /* ---- Losses of an input against a target of its shape ---------------------------------------- */
 
-/* The losses below have the names, formulas, reductions and defaults of PyTorch: gr_mse is mse_loss of
- * torch.nn.functional, and so on. The following holds for each of them.
+/* The losses below have the names, formulas, reductions and defaults of PyTorch: gr_mse is mse_loss
+ * of torch.nn.functional, and so on. The following holds for each of them.
  *
- * x has any float dtype; f16 and bf16 are computed in f32 and rounded once. The target has any dtype
- * (a float one must be x's) and x's shape, unless a comment says otherwise. The result has x's dtype
- * and is freed with the scope. It is l for each element (GR_NONE), their sum or their mean. The mean
- * of no elements is NaN. At a kink, |d| and max(0, d) have slope 0. NaN in an operand gives NaN.
+ * x has any float dtype; f16 and bf16 are computed in f32 and rounded once. The target has any
+ * dtype (a float one must be x's) and x's shape, unless a comment says otherwise. The result has
+ * x's dtype and is freed with the scope. It is l of each element (GR_NONE), their sum or their
+ * mean. The mean of no elements is NaN. At a kink, |d| and max(0, d) have slope 0. NaN in an
+ * operand gives NaN.
  *
  * In the option structs every zero is the default: an option of 0 stands for the number after
  * "default". For a value near 0 give a tiny number such as 1e-300.
@@ -156,8 +158,8 @@ typedef struct gr_kl_div_args {
 GR_API gr_tensor *gr_kl_div_with(gr_tensor *x, const gr_kl_div_args *args);
 
 /* Negative log likelihood of a count y under a Poisson distribution with rate e^x: l = e^x - y x.
-   With rate_input (PyTorch's log_input = False) the rate is x: l = x - y log(x + eps). full adds y
-   log y - y + log(2 pi y)/2 where y > 1. */
+   With rate_input (PyTorch's log_input = False) the rate is x: l = x - y log(x + eps). full adds
+   y log y - y + log(2 pi y)/2 where y > 1. */
 typedef struct gr_poisson_nll_args {
     gr_tensor *target;
     gr_reduction reduction;
@@ -206,8 +208,7 @@ GR_API gr_tensor *gr_nll_with(gr_tensor *x, const gr_nll_args *args);
    divides by the number of rows:
        l = -(sum over c of w[c] (y[c] (1-e) + e/C) logp[c])
    The loss keeps its digits if one logit is much larger than the others: 1e-30 is 1e-30 and not 0.
-   Fails as gr_nll does, and with ARGUMENT for an e outside [0,1] or for ignore_index beside a float
-   y. */
+   Fails as gr_nll does, and with ARGUMENT for an e outside [0,1] or for ignore_index with a float y. */
 typedef struct gr_cross_entropy_args {
     gr_tensor *target;
     gr_tensor *weight; /* w; default 1 */
@@ -219,8 +220,7 @@ GR_API gr_tensor *gr_cross_entropy_with(gr_tensor *x, const gr_cross_entropy_arg
 
 /* Cross entropy of several labels for each row. x: logits, [C] or [...,C]; y: x's shape, in [0,1].
    l is the mean of gr_bce_with_logits over the last axis, the classes; it has x's shape without
-   that axis. weight broadcasts to x's shape and never enlarges it; otherwise fails with BROADCAST.
-   */
+   that axis. weight broadcasts to x's shape and never enlarges it; fails with BROADCAST. */
 typedef struct gr_multilabel_soft_margin_args {
     gr_tensor *target;
     gr_tensor *weight; /* w, such as [C]; default 1 */
@@ -272,9 +272,9 @@ typedef struct gr_triplet_margin_args {
 GR_API gr_tensor *gr_triplet_margin_with(gr_tensor *a, const gr_triplet_margin_args *args);
 
 /* Options are given by name after the operands: gr_mse(x, y), gr_huber(x, y, .delta = 2),
-   gr_gaussian_nll(x, y, variance, .full = true), gr_cross_entropy(x, y, .ignore_index =
-   gr_index(0)), gr_cosine_embedding(a, b, y, .margin = 0.5), gr_triplet_margin(a, positive,
-   negative, .swap = true). */
+   gr_gaussian_nll(x, y, variance, .full = true), gr_cosine_embedding(a, b, y, .margin = 0.5),
+   gr_cross_entropy(x, y, .ignore_index = gr_index(0)),
+   gr_triplet_margin(a, positive, negative, .swap = true). */
 #ifndef __cplusplus
 #define gr_mse(x, ...) GR_HERE(gr_mse_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
 #define gr_l1(x, ...) GR_HERE(gr_l1_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
