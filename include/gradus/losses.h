@@ -53,14 +53,14 @@ typedef struct gr_bce_args {
                                    applies along it; default: pos_weight broadcasts */
 } gr_bce_args;
 
-/* Which form is which. The following holds for gr_bce and gr_bce_with_logits. The unit is the ulp of
-   the largest of the true result and the two terms, of y and of 1-y, that it is a sum of.
+/* Which form is which. The following holds for gr_bce and gr_bce_with_logits. The unit is the ulp
+   of the largest of the true result and the two terms, of y and of 1-y, that it is a sum of.
      GR_NONE   f32 losses and gradients are computed in f64 and rounded once: within 0.5 ulp (0.501
                where that rounding meets an error of f64). f64: within 4 ulp.
      Sums      of GR_SUM and GR_MEAN: the losses are added in f64, and the result is rounded once.
-               gr_bce_with_logits takes the logarithms of a whole chunk of 1024 elements together, as
-               one of a product, if no option changes the chunk. All other losses are those of
-               GR_NONE.
+               gr_bce_with_logits takes the logarithms of a whole chunk of 1024 elements
+               together, as one of a product, if no option changes the chunk. All other losses
+               are those of GR_NONE.
      dx        of gr_bce_with_logits under GR_SUM and GR_MEAN has one definition at every length. It
                is not that of GR_NONE: it is computed in x's dtype. GR_SUM: within 3 ulp. GR_MEAN
                rounds twice more: within 4 ulp.
@@ -68,8 +68,8 @@ typedef struct gr_bce_args {
                gr_bce) are those of GR_NONE times the factor of the reduction.
    The bits of an element's loss and gradients never depend on the length of the array, on the
    position of the element or on its neighbours. The bits of a sum never depend on threads or
-   instruction set. A weight, pos_weight or mask of ones changes no bit. f16 and bf16 are computed as
-   f32 is, and rounded once more at the end. docs/accuracy.md has the measurements.
+   instruction set. A weight, pos_weight or mask of ones changes no bit. f16 and bf16 are computed
+   as f32 is, and rounded once more at the end. docs/accuracy.md has the measurements.
    A recorded gradient (gr_grad) is computed by ordinary ops and agrees up to rounding. */
 
 /* Binary cross entropy of a probability x in [0,1]:
@@ -208,7 +208,7 @@ GR_API gr_tensor *gr_nll_with(gr_tensor *x, const gr_nll_args *args);
    divides by the number of rows:
        l = -(sum over c of w[c] (y[c] (1-e) + e/C) logp[c])
    The loss keeps its digits if one logit is much larger than the others: 1e-30 is 1e-30 and not 0.
-   Fails as gr_nll does, and with ARGUMENT for an e outside [0,1] or for ignore_index with a float y. */
+   Fails as gr_nll does, and with ARGUMENT for an e outside [0,1] or ignore_index with a float y. */
 typedef struct gr_cross_entropy_args {
     gr_tensor *target;
     gr_tensor *weight; /* w; default 1 */

@@ -1,10 +1,14 @@
 /* gradus/ops.h - the ops: functions of tensors that know their gradients, of any order.
  *
- * Unless a line says otherwise an op takes float tensors of one context and one dtype (gr_scalar
- * adapts), broadcasts their shapes as NumPy does (aligned at the right; a size of 1 stretches),
- * returns the scope's new contiguous tensor of the broadcast shape and the operands' dtype, is
- * differentiable in every operand, and fails with NULL, DTYPE, BROADCAST, CONTEXT, SCOPE or MEMORY.
- * NaN in an operand gives NaN. Gradients are given for an upstream gradient g.
+ * The following holds for each op unless its comment says otherwise.
+ *
+ *   operands   float tensors of one context and one dtype; gr_scalar adapts. Their shapes broadcast
+ *              as in NumPy: they are aligned at the right, and a size of 1 is repeated.
+ *   result     a new contiguous tensor of the broadcast shape and the operands' dtype, freed with
+ *              the scope. NaN in an operand gives NaN.
+ *   gradient   every operand gets one. The comments give it for an upstream gradient g: d is the
+ *              gradient of a single operand, da and db those of a and b.
+ *   errors     NULL, DTYPE, BROADCAST, CONTEXT, SCOPE, MEMORY.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -24,34 +28,37 @@ GR_API gr_tensor *gr_sub(gr_tensor *a, gr_tensor *b); /* a - b;  da = g, db = -g
 GR_API gr_tensor *gr_mul(gr_tensor *a, gr_tensor *b); /* a b;    da = g b, db = g a */
 GR_API gr_tensor *gr_div(gr_tensor *a, gr_tensor *b); /* a / b;  da = g / b, db = -g (a/b) / b */
 
-/* The larger or smaller of the two; the gradient goes to the one chosen, half to each where equal,
-   nowhere where one is NaN. */
+/* The larger and the smaller of a and b. The gradient goes to the chosen operand. Equal operands
+   get half each. If one is NaN, neither gets a gradient. */
 GR_API gr_tensor *gr_maximum(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_minimum(gr_tensor *a, gr_tensor *b);
 
-/* x to a constant power; d = g exponent x^(exponent-1). NaN for x < 0 and a fractional exponent. */
+/* x^exponent for a constant exponent; d = g exponent x^(exponent-1). NaN for x < 0 and a fractional
+   exponent. */
 GR_API gr_tensor *gr_pow(gr_tensor *x, double exponent);
 
 /* ---- Functions of one operand ---------------------------------------------------------------- */
 
+/* Elementwise. Values and gradients keep their digits for large |x| too. */
 GR_API gr_tensor *gr_neg(gr_tensor *x);      /* -x */
 GR_API gr_tensor *gr_abs(gr_tensor *x);      /* |x|;  d = g sign(x), 0 at 0 */
 GR_API gr_tensor *gr_sign(gr_tensor *x);     /* -1, 0 or 1; no gradient */
 GR_API gr_tensor *gr_square(gr_tensor *x);   /* x^2;  d = 2 g x */
-GR_API gr_tensor *gr_sqrt(gr_tensor *x);     /* d = g / (2 sqrt(x)) */
-GR_API gr_tensor *gr_exp(gr_tensor *x);      /* d = g exp(x) */
-GR_API gr_tensor *gr_log(gr_tensor *x);      /* natural;  d = g / x */
-GR_API gr_tensor *gr_log1p(gr_tensor *x);    /* log(1+x), exact near 0;  d = g / (1+x) */
+GR_API gr_tensor *gr_sqrt(gr_tensor *x);     /* square root;  d = g / (2 sqrt(x)) */
+GR_API gr_tensor *gr_exp(gr_tensor *x);      /* e^x;  d = g e^x */
+GR_API gr_tensor *gr_log(gr_tensor *x);      /* natural logarithm;  d = g / x */
+GR_API gr_tensor *gr_log1p(gr_tensor *x);    /* log(1+x), accurate near 0;  d = g / (1+x) */
 GR_API gr_tensor *gr_relu(gr_tensor *x);     /* max(x, 0);  d = g for x > 0, else 0 */
-GR_API gr_tensor *gr_sigmoid(gr_tensor *x);  /* 1/(1+e^-x);  d = g s(x) s(-x), exact in both tails */
-GR_API gr_tensor *gr_tanh(gr_tensor *x);     /* d = g (1 - tanh(x)^2) */
-GR_API gr_tensor *gr_softplus(gr_tensor *x); /* log(1+e^x), exact in both tails;  d = g s(x) */
+GR_API gr_tensor *gr_sigmoid(gr_tensor *x);  /* s(x) = 1/(1+e^-x);  d = g s(x) s(-x) */
+GR_API gr_tensor *gr_tanh(gr_tensor *x);     /* hyperbolic tangent;  d = g (1 - tanh(x)^2) */
+GR_API gr_tensor *gr_softplus(gr_tensor *x); /* log(1+e^x);  d = g s(x), s = gr_sigmoid */
 
 /* ---- Comparisons and choice ------------------------------------------------------------------ */
 
-/* Elementwise, bool, no gradient; floats with floats, or integers and bool with their like, each as
-   f64 holds it (i64 above 2^53 rounded). gr_scalar fits all, rounded to f32 beside f32 and halves.
-   A comparison with NaN is false, but for not_equal. */
+/* Elementwise; the result is bool and has no gradient. Both operands are floats, or both are
+   integers or bool. They are compared as f64 (an i64 above 2^53 is rounded). gr_scalar goes with
+   all of them, and is rounded to f32 beside f32, f16 and bf16. A comparison with NaN is false, but
+   gr_not_equal is true. */
 GR_API gr_tensor *gr_equal(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_not_equal(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_less(gr_tensor *a, gr_tensor *b);
@@ -59,17 +66,18 @@ GR_API gr_tensor *gr_less_equal(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_greater(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_greater_equal(gr_tensor *a, gr_tensor *b);
 
-/* a where condition is not 0, else b. condition: any dtype, no gradient, broadcasts with the
-   others. What is not chosen has no influence, NaN or not: neither on the value nor on a
-   gradient. */
+/* a where condition is not 0, b elsewhere. condition: any dtype, no gradient; it broadcasts with a
+   and b. The operand that is not chosen influences neither value nor gradient, even if it is
+   NaN. */
 GR_API gr_tensor *gr_where(gr_tensor *condition, gr_tensor *a, gr_tensor *b);
 
 /* ---- Reductions ------------------------------------------------------------------------------ */
 
-/* Over `axes` (below 0: from the end; none: all), which vanish, or stay with size 1 where keepdim.
-   Summed in f64, in one fixed order that neither threads nor instruction set change, rounded once.
-   Over no elements a sum is 0 and a mean NaN. Fails with SHAPE for an axis that x has not, or
-   twice. */
+/* Sum and mean of x over `axes`. No axes means all axes; an axis below 0 counts from the end. The
+   axes disappear, or stay with size 1 if keepdim is true. The sum is taken in f64, in one fixed
+   order, and rounded once: its bits do not depend on threads or instruction set. Over no elements a
+   sum is 0 and a mean is NaN. d = g, or g divided by the number of elements, repeated along the
+   axes. Fails with SHAPE for an axis that x does not have or that is given twice. */
 typedef struct gr_reduce_args {
     gr_tensor *x;
     gr_dims axes;
@@ -78,62 +86,71 @@ typedef struct gr_reduce_args {
 GR_API gr_tensor *gr_sum_with(const gr_reduce_args *args);
 GR_API gr_tensor *gr_mean_with(const gr_reduce_args *args);
 
-/* gr_sum(x), gr_sum(x, .axes = gr_axes(0, 1), .keepdim = true), gr_mean likewise. */
+/* gr_sum(x), gr_sum(x, .axes = gr_axes(0, 1), .keepdim = true); gr_mean is called in the same
+   way. */
 #ifndef __cplusplus
 #define gr_sum(...) GR_HERE(gr_sum_with(&(gr_reduce_args){.x = __VA_ARGS__}))
 #define gr_mean(...) GR_HERE(gr_mean_with(&(gr_reduce_args){.x = __VA_ARGS__}))
 #endif
 
-/* x summed to a shape that broadcasts to x's: the gradient of gr_expand. Fails with BROADCAST. */
+/* Sums x to a shape that broadcasts to x's shape; d = g expanded to x's shape. Fails with
+   BROADCAST. */
 GR_API gr_tensor *gr_sum_to(gr_tensor *x, gr_dims shape);
 
 /* ---- Softmax --------------------------------------------------------------------------------- */
 
-/* Along an axis (below 0: from the end), shifted by the row's largest element m, which counts as a
-   constant: no exponential overflows. An element that is -inf has softmax 0 and no influence; a row
-   of nothing but -inf, or with inf or NaN in it, is NaN. x: any float dtype and shape, halves
-   computed in f32. Named as in PyTorch. Fail with SHAPE for an axis that x has not, with NULL,
-   DTYPE, SCOPE and MEMORY.
+/* Softmax and its logarithm along one axis; an axis below 0 counts from the end. m is the largest
+   element along the axis and counts as a constant, so that no exponential overflows:
        softmax      s = e^(x-m) / sum e^(x-m);      dx = s (g - sum(g s))
-       log_softmax  (x-m) - log(sum e^(x-m));       dx = g - s sum(g), exact where one element
-                                                    outweighs the others: log1p of what these add */
+       log_softmax  (x-m) - log(sum e^(x-m));       dx = g - s sum(g)
+   log_softmax keeps its digits if one element is much larger than the others: it takes log1p of
+   their sum. An element of -inf has softmax 0 and no influence. If all elements along the axis are
+   -inf, or one is +inf or NaN, the results along it are NaN. x: any float dtype, any shape; f16 and
+   bf16 are computed in f32. Fails with SHAPE for an axis that x does not have. */
 GR_API gr_tensor *gr_softmax(gr_tensor *x, int axis);
 GR_API gr_tensor *gr_log_softmax(gr_tensor *x, int axis);
 
 /* ---- Matrix product -------------------------------------------------------------------------- */
 
-/* a b: [m,k] [k,n] -> [m,n]; also [m,k] [k] -> [m], [k] [k,n] -> [n], [k] [k] -> 0-d. Operands
-   of any strides: gr_matmul(gr_transpose(a), b) copies nothing. Each element is one chain of fused
-   multiply-adds in ascending k, starting at 0. Fails with SHAPE. */
+/* Matrix product a b. Shapes: [m,k] [k,n] -> [m,n], [m,k] [k] -> [m], [k] [k,n] -> [n] and [k] [k]
+   -> []. da = g b^T, db = a^T g. Strided operands are not copied, as in gr_matmul(gr_transpose(a),
+   b). Each element is one chain of fused multiply-adds, in the order of k, that starts at 0. Fails
+   with SHAPE for other shapes. */
 GR_API gr_tensor *gr_matmul(gr_tensor *a, gr_tensor *b);
 
 /* ---- Shapes ---------------------------------------------------------------------------------- */
 
-/* These take every dtype and return views: no copy, but for gr_cast, and gr_reshape and
-   gr_contiguous of a strided tensor. Where reshape, contiguous or cast change nothing, they return
-   x itself. */
+/* These take every dtype. The result is a view of x's elements, freed with the scope. A copy is
+   made only by gr_cast, and by gr_reshape and gr_contiguous if x is strided. gr_reshape,
+   gr_contiguous and gr_cast may return x itself if nothing changes. The gradient of a float x is g,
+   brought back to x's shape and dtype. */
 
-/* The same elements in row-major order under another shape; one size may be -1: the rest. */
+/* The same elements, in row-major order, with another shape. One size may be -1: it is computed
+   from the others. Fails with SHAPE if the number of elements differs. */
 GR_API gr_tensor *gr_reshape(gr_tensor *x, gr_dims shape);
 
-/* The last two axes swapped (fewer than two: x itself). */
+/* Swaps the last two axes. Returns x itself if it has fewer than two. */
 GR_API gr_tensor *gr_transpose(gr_tensor *x);
 
 /* Axis i of the result is axis order[i] of x. Fails with SHAPE unless order is a permutation. */
 GR_API gr_tensor *gr_permute(gr_tensor *x, gr_dims order);
 
-/* Elements start, start+step, ... below stop along an axis; start and stop below 0 count from the
-   end and are cut to the axis as in Python; step > 0. Fails with SHAPE and ARGUMENT. */
+/* The elements start, start+step, start+2 step, ... before stop along an axis. start and stop below
+   0 count from the end; both are limited to the axis as in Python. The gradient is 0 for the other
+   elements. Fails with SHAPE for an axis that x does not have, and with ARGUMENT unless step >
+   0. */
 GR_API gr_tensor *gr_slice(gr_tensor *x, int axis, int64_t start, int64_t stop, int64_t step);
 
-/* x broadcast to a larger shape, its elements repeated. Fails with BROADCAST. */
+/* x broadcast to a larger shape. Elements are repeated, not copied; d = g summed to x's shape.
+   Fails with BROADCAST. */
 GR_API gr_tensor *gr_expand(gr_tensor *x, gr_dims shape);
 
-/* A contiguous tensor of the same elements: x itself if it is one. */
+/* A contiguous tensor of the same elements: x itself if it is contiguous, else a copy. */
 GR_API gr_tensor *gr_contiguous(gr_tensor *x);
 
-/* Each element converted, any dtype to any: to a float rounded once to nearest, to an integer
-   towards 0 and clamped to its range (NaN: 0), to bool "is not 0". d = g, cast back; between floats. */
+/* Converts each element, from any dtype to any dtype. To a float: rounded once to the nearest. To
+   an integer: rounded towards 0 and limited to the range of the dtype; NaN gives 0. To bool: x !=
+   0. Only a conversion between floats has a gradient. Fails with DTYPE for an unknown dtype. */
 GR_API gr_tensor *gr_cast(gr_tensor *x, gr_dtype dtype);
 
 #ifdef __cplusplus
