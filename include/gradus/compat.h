@@ -1,16 +1,16 @@
 /* gradus/compat.h - binary cross entropy with the parameter lists of PyTorch and MindSpore.
  *
- * For code that comes from there: the same parameters in the same order with the same defaults
- * (NULL and GR_UNSET stand for None), and each system's own rules for dtypes, shapes and the
- * spelling of reductions. What is computed is gr_bce and gr_bce_with_logits: exact in both tails,
- * infinite logits give their limits, and every float argument has a gradient. docs/api_mapping.md
- * lists every parameter and every difference.
+ * Use these to port code. The parameters, their order and their defaults are those of the other
+ * system (NULL and GR_UNSET stand for None), and so are the rules for dtypes, shapes and the
+ * spelling of reductions. The losses are those of gr_bce and gr_bce_with_logits (losses.h): they
+ * are accurate for large |x|, infinite logits give their limits, and every float argument has a
+ * gradient. docs/api_mapping.md lists every parameter and every difference.
  *
- * Each call returns a tensor of the input's dtype, the scope's: 0-d, or the input's shape for
- * reduction "none". Each fails as gr_bce and gr_bce_with_logits do (losses.h), and with REDUCTION
- * for a word that its system does not know, DTYPE for a dtype that its system does not take, and
- * NULL for what it must be given. The target has the input's shape (SHAPE); weight and pos_weight
- * broadcast to it and never enlarge it (BROADCAST). A gr_scalar takes the input's dtype.
+ * Each loss returns a tensor of the input's dtype, freed with the scope: shape [], or the input's
+ * shape for reduction "none". The target has the input's shape (SHAPE). weight and pos_weight
+ * broadcast to it and never enlarge it (BROADCAST). A gr_scalar takes the input's dtype. Each fails
+ * as gr_bce and gr_bce_with_logits do; with REDUCTION for a word that the other system does not
+ * know, DTYPE for a dtype that it does not take, and NULL for an argument that it requires.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -25,18 +25,19 @@ extern "C" {
 
 /* ---- Reductions by name ---------------------------------------------------------------------- */
 
-/* "none", "mean" or "sum", in any case; "elementwise_mean" is "mean" under an old name, which a
-   note to the error handler says; NULL is "mean". Fails with REDUCTION for any other word, "" too,
-   and with NULL; *reduction is then as it was. */
+/* Sets *reduction from a name: "none", "mean" or "sum", in upper or lower case. NULL is "mean".
+   "elementwise_mean" is an old name of "mean"; the error handler gets a notice. Any other word, ""
+   too, fails with REDUCTION. Fails with NULL if reduction is NULL. On failure *reduction is not
+   changed. */
 GR_API GR_CHECKED gr_status gr_reduction_from_name(gr_context *ctx, const char *name,
                                                    gr_reduction *reduction);
 
-/* A bool that may not be given. */
+/* A bool that may be left out. */
 typedef enum gr_tristate { GR_UNSET = 0, GR_YES, GR_NO } gr_tristate;
 
-/* PyTorch's deprecated pair: if either is given, *reduction becomes GR_NONE where reduce is GR_NO,
-   else GR_SUM where size_average is GR_NO, else GR_MEAN, and the result is true: a note is due. If
-   none is given, *reduction stays as it is, and the result is false. */
+/* Sets *reduction from PyTorch's deprecated pair of arguments: GR_NONE if reduce is GR_NO, else
+   GR_SUM if size_average is GR_NO, else GR_MEAN. Returns true: the caller should give a notice. If
+   both are GR_UNSET, returns false and leaves *reduction as it is. */
 GR_API bool gr_legacy_reduction(gr_tristate size_average, gr_tristate reduce,
                                 gr_reduction *reduction);
 
@@ -44,8 +45,8 @@ GR_API bool gr_legacy_reduction(gr_tristate size_average, gr_tristate reduce,
 
 /* torch.nn.functional.binary_cross_entropy_with_logits. input: any float dtype; target: any float
    dtype, input's shape; weight: any dtype; pos_weight: any but bool. reduction: "none", "mean"
-   (NULL), "sum" or "elementwise_mean", spelt so; size_average and reduce, if given, decide in its
-   place, and the error handler gets a note. */
+   (NULL), "sum" or "elementwise_mean", in lower case only. If size_average or reduce is given, they
+   decide instead, and the error handler gets a notice. */
 GR_API gr_tensor *gr_torch_binary_cross_entropy_with_logits(gr_tensor *input, gr_tensor *target,
                                                             gr_tensor *weight,
                                                             gr_tristate size_average,
@@ -59,9 +60,9 @@ GR_API gr_tensor *gr_torch_binary_cross_entropy(gr_tensor *input, gr_tensor *tar
                                                 gr_tensor *weight, gr_tristate size_average,
                                                 gr_tristate reduce, const char *reduction);
 
-/* torch.nn.BCELoss and torch.nn.BCEWithLogitsLoss: what their constructors take, every zero the
-   default. A reduction is looked at when the loss is called, as there, and so is the deprecated
-   pair. */
+/* torch.nn.BCELoss and torch.nn.BCEWithLogitsLoss: a struct holds the arguments of the constructor;
+   every zero is the default. As in PyTorch, reduction, size_average and reduce are checked at the
+   call and not before. */
 typedef struct gr_torch_bce_loss {
     gr_tensor *weight;
     gr_tristate size_average, reduce;
@@ -81,18 +82,18 @@ GR_API gr_tensor *gr_torch_bce_with_logits_loss_call(const gr_torch_bce_with_log
 
 /* ---- MindSpore ------------------------------------------------------------------------------- */
 
-/* Reductions in any case, "elementwise_mean" too. Dtypes: f16 and f32, which may be mixed, unless
-   it is said otherwise. */
+/* Reductions are spelled in upper or lower case, as in gr_reduction_from_name. Dtypes: f16 and f32,
+   which may be mixed, unless a comment says otherwise. */
 
 /* mindspore.ops.binary_cross_entropy_with_logits. weight, pos_weight: NULL for ones, as from
-   release 2.4 on (2.0 wants both). */
+   release 2.4 on; release 2.0 requires both. */
 GR_API gr_tensor *gr_mindspore_binary_cross_entropy_with_logits(gr_tensor *logits, gr_tensor *label,
                                                                 gr_tensor *weight,
                                                                 gr_tensor *pos_weight,
                                                                 const char *reduction);
 
-/* mindspore.ops.BCEWithLogitsLoss: an object with a reduction, called with four tensors; none may
-   be NULL. */
+/* mindspore.ops.BCEWithLogitsLoss: a struct with a reduction, called with four tensors, none of
+   them NULL. */
 typedef struct gr_mindspore_bce_with_logits_loss {
     const char *reduction;
 } gr_mindspore_bce_with_logits_loss;
@@ -101,8 +102,8 @@ gr_mindspore_bce_with_logits_loss_call(const gr_mindspore_bce_with_logits_loss *
                                        gr_tensor *logits, gr_tensor *label, gr_tensor *weight,
                                        gr_tensor *pos_weight);
 
-/* mindspore.nn.BCEWithLogitsLoss: an object with a reduction and weights, called with two tensors
-   of one dtype. It refuses a parameter as weight or pos_weight; here that gets a gradient. */
+/* mindspore.nn.BCEWithLogitsLoss: a struct with a reduction and weights, called with two tensors of
+   one dtype. MindSpore refuses a parameter as weight or pos_weight; here it gets a gradient. */
 typedef struct gr_mindspore_nn_bce_with_logits_loss {
     const char *reduction;
     gr_tensor *weight, *pos_weight;
@@ -111,12 +112,12 @@ GR_API gr_tensor *
 gr_mindspore_nn_bce_with_logits_loss_call(const gr_mindspore_nn_bce_with_logits_loss *loss,
                                           gr_tensor *logits, gr_tensor *labels);
 
-/* mindspore.mint.nn.functional.binary_cross_entropy. input, target, weight: f16 or f32, all the
-   same, and all of one shape; input in [0,1]. */
+/* mindspore.mint.nn.functional.binary_cross_entropy. input in [0,1]; input, target and weight have
+   one dtype, f16 or f32, and one shape. */
 GR_API gr_tensor *gr_mint_binary_cross_entropy(gr_tensor *input, gr_tensor *target,
                                                gr_tensor *weight, const char *reduction);
 
-/* mindspore.mint.nn.functional.binary_cross_entropy_with_logits: reduction before pos_weight.
+/* mindspore.mint.nn.functional.binary_cross_entropy_with_logits: reduction comes before pos_weight.
    Dtypes: f16, bf16 and f32. */
 GR_API gr_tensor *gr_mint_binary_cross_entropy_with_logits(gr_tensor *input, gr_tensor *target,
                                                            gr_tensor *weight, const char *reduction,

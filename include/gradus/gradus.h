@@ -1,5 +1,5 @@
-/* gradus.h - tensors and reverse-mode automatic differentiation in C, and losses that are exact in
- * both tails. Read the parts in this order.
+/* gradus.h - tensors and reverse-mode automatic differentiation in C, with accurate losses. It
+ * includes all headers but compat.h. Read them in this order.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -8,7 +8,7 @@
 
 #include <gradus/core.h>   /* contexts, scopes, tensors, errors, gradients */
 #include <gradus/ops.h>    /* functions of tensors */
-#include <gradus/losses.h> /* binary cross entropy and its kin */
+#include <gradus/losses.h> /* binary cross entropy and other losses */
 #include <gradus/nn.h>     /* layers and optimisers */
 #include <gradus/io.h>     /* CSV and safetensors */
 #include <gradus/check.h>  /* the gradient checker */

@@ -13,11 +13,12 @@ extern "C" {
 
 /* ---- Initialisers ---------------------------------------------------------------------------- */
 
-/* New tensors of two dimensions [out, in], random, the scope's. Kaiming (He et al., "Delving deep
-   into rectifiers", ICCV 2015): normal, variance 2/in, for relu. Xavier (Glorot and Bengio,
-   "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010):
-   uniform in +-sqrt(6/(in+out)), for tanh and sigmoid. Fail with SHAPE for sizes below 1, DTYPE,
-   MEMORY; a call that fails leaves the random state as it was, here and in the layers below. */
+/* Random weights: new tensors of shape [out, in], dtype any float, freed with the scope.
+   gr_kaiming: normal with variance 2/in, for relu (He et al., "Delving deep into rectifiers", ICCV
+   2015). gr_xavier: uniform in +-sqrt(6/(in+out)), for tanh and sigmoid (Glorot and Bengio,
+   "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010). Fails
+   with SHAPE for a size below 1, DTYPE and MEMORY. A call that fails leaves the random state as it
+   was; this holds for the layers below, too. */
 GR_API gr_tensor *gr_kaiming(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in);
 GR_API gr_tensor *gr_xavier(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in);
 
@@ -25,112 +26,131 @@ GR_API gr_tensor *gr_xavier(gr_context *ctx, gr_dtype dtype, int64_t out, int64_
 
 typedef enum gr_activation { GR_RELU = 0, GR_TANH, GR_SIGMOID, GR_IDENTITY } gr_activation;
 
-/* y = x weight^T + bias: [rows, in] -> [rows, out]. */
+/* A linear layer: y = x weight^T + bias, [rows, in] -> [rows, out]. */
 typedef struct gr_linear {
     gr_tensor *weight; /* parameter [out, in] */
-    gr_tensor *bias;   /* parameter [out], zeros at first */
+    gr_tensor *bias;   /* parameter [out], at first 0 */
 } gr_linear;
 
-/* A layer; Kaiming for GR_RELU, Xavier otherwise. The parameters are the root's; where making them
-   fails both are the failed tensor. Fails with SHAPE for a size below 1, ARGUMENT for an unknown
-   activation, DTYPE, MEMORY. */
+/* Returns a new layer with weights from gr_kaiming for GR_RELU, otherwise from gr_xavier. dtype:
+   any float. The parameters live in the context until gr_linear_free. If they cannot be made, both
+   are the failed tensor. Fails with SHAPE for a size below 1, ARGUMENT for an unknown activation,
+   DTYPE and MEMORY. */
 GR_API gr_linear gr_linear_new(gr_context *ctx, gr_dtype dtype, int64_t in, int64_t out,
                                gr_activation init);
+
+/* Returns x weight^T + bias. x: [rows, in], the dtype of the parameters; the result is [rows, out]
+   and is freed with the scope. Fails as gr_matmul and gr_add do. */
 GR_API gr_tensor *gr_linear_forward(const gr_linear *layer, gr_tensor *x);
 
-/* Ends a layer before the context does: its parameters, as gr_parameter_free does, and their
-   gradients. Both are NULL then. Takes NULL, and a layer that could not be made. */
+/* Frees the parameters of a layer and their gradients, and sets both pointers to NULL. layer may be
+   NULL or one that could not be made. */
 GR_API void gr_linear_free(gr_linear *layer);
 
-/* A multi-layer perceptron: linear layers with an activation between them, none after the last. */
+/* A multi-layer perceptron: linear layers with an activation after each layer but the last. */
 typedef struct gr_mlp gr_mlp;
 
-/* sizes: count of them, inputs first, outputs last, at least two. The root's, or until gr_mlp_free;
-   never NULL (a failed one forwards the failed tensor). Fails with ARGUMENT for fewer sizes, one
-   below 1 or an unknown activation, DTYPE, NULL, MEMORY. */
+/* Returns a new model. sizes: `count` sizes, at least two: the inputs, the hidden layers, the
+   outputs. dtype: any float. The model lives in the context until gr_mlp_free. The result is never
+   NULL; a model that could not be made returns the failed tensor from gr_mlp_forward. Fails with
+   ARGUMENT for fewer than two sizes, a size below 1 or an unknown activation, and with DTYPE, NULL
+   and MEMORY. */
 GR_API gr_mlp *gr_mlp_new(gr_context *ctx, gr_dtype dtype, gr_activation activation, int count,
                           const int64_t *sizes);
 
-/* [rows, sizes[0]] -> [rows, sizes[count-1]]; the scope's. */
+/* Returns the outputs of the model: [rows, sizes[0]] -> [rows, sizes[count-1]], freed with the
+   scope. x has the model's dtype. Fails as gr_linear_forward does. */
 GR_API gr_tensor *gr_mlp_forward(const gr_mlp *mlp, gr_tensor *x);
 
-/* weight and bias of each layer, first layer first; valid as long as the model. */
+/* Returns the parameters: weight and bias of the first layer, then of the next. The list is valid
+   as long as the model. */
 GR_API gr_tensors gr_mlp_parameters(const gr_mlp *mlp);
 
-/* The name of the i-th of these, "layers.0.weight", "layers.0.bias", ...; NULL outside. */
+/* Returns the name of parameter i, "layers.0.weight", "layers.0.bias", ...; NULL if there is no
+   such parameter. The model owns the text. */
 GR_API const char *gr_mlp_parameter_name(const gr_mlp *mlp, int64_t i);
 
-/* Ends a model before the context does, with its parameters and their gradients. An optimiser of
-   them steps no more. Takes NULL, and a model that could not be made. */
+/* Frees a model with its parameters and their gradients. An optimiser of these parameters fails at
+   its next step. mlp may be NULL or a model that could not be made. */
 GR_API void gr_mlp_free(gr_mlp *mlp);
 
 /* ---- Optimisers ------------------------------------------------------------------------------ */
 
 typedef struct gr_optimizer gr_optimizer;
 
-/* theta <- theta - lr v,  v <- momentum v + g + weight_decay theta; nesterov: g + momentum v. */
+/* Stochastic gradient descent for a parameter theta with gradient g:
+       g <- g + weight_decay theta,   v <- momentum v + g,   theta <- theta - lr v
+   nesterov: theta <- theta - lr (g + momentum v). */
 typedef struct gr_sgd_args {
     gr_tensors parameters;
-    double lr;           /* default 0.01 */
-    double momentum;     /* in [0,1); 0 */
-    double weight_decay; /* >= 0; 0 */
+    double lr;           /* learning rate > 0; default 0.01 */
+    double momentum;     /* in [0,1); default 0 */
+    double weight_decay; /* >= 0; default 0 */
     bool nesterov;
 } gr_sgd_args;
 GR_API gr_optimizer *gr_sgd_with(gr_context *ctx, const gr_sgd_args *args);
 
-/* Adam (Kingma and Ba, ICLR 2015); AdamW decays the weights apart from the gradient (Loshchilov and
-   Hutter, ICLR 2019).  m <- b1 m + (1-b1) g,  v <- b2 v + (1-b2) g^2,
-   theta <- theta - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon). */
+/* Adam (Kingma and Ba, ICLR 2015), in the t-th step of a parameter theta with gradient g:
+       m <- b1 m + (1-b1) g,   v <- b2 v + (1-b2) g^2
+       theta <- theta - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)
+   AdamW applies the weight decay to theta and not to g (Loshchilov and Hutter, ICLR 2019). */
 typedef struct gr_adam_args {
     gr_tensors parameters;
-    double lr;           /* default 0.001 */
-    double beta1, beta2; /* in [0,1); defaults 0.9, 0.999 */
+    double lr;           /* learning rate > 0; default 0.001 */
+    double beta1, beta2; /* b1 and b2, in [0,1); defaults 0.9 and 0.999 */
     double epsilon;      /* > 0; default 1e-8 */
-    double weight_decay; /* Adam: added to the gradient, default 0; AdamW: theta <- theta - lr
-                            weight_decay theta before the step, default 0.01 */
+    double weight_decay; /* >= 0. Adam: g <- g + weight_decay theta, default 0. AdamW: theta <-
+                            theta - lr weight_decay theta before the step, default 0.01 */
 } gr_adam_args;
 GR_API gr_optimizer *gr_adam_with(gr_context *ctx, const gr_adam_args *args);
 GR_API gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args);
 
-/* gr_sgd(ctx, gr_list(w, b), .lr = 0.1, .momentum = 0.9); each optimiser is the root's, or until
-   gr_optimizer_free, and never NULL. It steps the parameters, which are not its own: they outlive
-   it. All state is allocated here, none in gr_step. Fail with ARGUMENT for an option outside its
-   range (NaN is outside each), for no parameter or one listed twice, with GRADIENT for a tensor
-   that is no parameter, with NULL, CONTEXT and MEMORY. A failed one refuses to step. */
+/* Options are given by name: gr_sgd(ctx, gr_list(w, b), .lr = 0.1, .momentum = 0.9). A number of 0
+   is the default. An optimiser lives in the context until gr_optimizer_free; the result is never
+   NULL. It does not own the parameters. All its memory is allocated here, none in gr_step. Fails
+   with ARGUMENT for an option outside its range or NaN, for an empty list and for a parameter that
+   is listed twice, with GRADIENT for a tensor that is no parameter, and with NULL, CONTEXT and
+   MEMORY. gr_step fails on an optimiser that could not be made. */
 #ifndef __cplusplus
 #define gr_sgd(ctx, ...) gr_sgd_with((ctx), &(gr_sgd_args){.parameters = __VA_ARGS__})
 #define gr_adam(ctx, ...) gr_adam_with((ctx), &(gr_adam_args){.parameters = __VA_ARGS__})
 #define gr_adamw(ctx, ...) gr_adamw_with((ctx), &(gr_adam_args){.parameters = __VA_ARGS__})
 #endif
 
-/* One step with the gradients that gr_backward has summed up, which are forgotten afterwards; a
-   parameter that got none since the last step stays as it is, and so does its state. Computed in
-   f64 and rounded once to each tensor's dtype; its bits depend on neither threads nor instruction
-   set. It counts as a write to the parameters and the state: a gradient that would have to read
-   their old values fails. In a context with an error nothing moves, and the error is returned;
-   likewise with SCOPE where a parameter was freed. */
+/* Changes each parameter by one step with the gradient that gr_backward has added up, and then sets
+   the gradient to none. A parameter without a gradient stays as it is, and so does its state. The
+   step is computed in f64 and rounded once to each tensor's dtype. Its bits do not depend on
+   threads or instruction set. It counts as a write to the parameters and the state: a gradient that
+   would read their old values fails from then on. If the context has an error, nothing changes and
+   the call returns that error. Fails with SCOPE if a parameter was freed; then nothing changes
+   either. */
 GR_API GR_CHECKED gr_status gr_step(gr_optimizer *optimizer);
 
-/* The learning rate, read (NaN of a failed optimiser) and set (ARGUMENT if it is not a finite
-   number above 0; in a context with an error it stays, and the error is returned). */
+/* Returns the learning rate, or NaN for an optimiser that could not be made. */
 GR_API double gr_learning_rate(const gr_optimizer *optimizer);
+
+/* Sets the learning rate. Fails with ARGUMENT unless lr is finite and above 0. If the context has
+   an error, the rate stays and the call returns that error. */
 GR_API GR_CHECKED gr_status gr_set_learning_rate(gr_optimizer *optimizer, double lr);
 
-/* All that a step changes besides the parameters, to be saved, compared, and written (gr_write)
-   into a new optimiser of the same kind, which then goes on where this one stood. In order: for
-   each parameter its momentum (SGD with momentum), or m and v (f64 for an f64 parameter, else f32);
-   Adam: b1^t and b2^t, f64 [parameters, 2], t the steps that the parameter took; and the number of
-   steps, i64 [], which is gr_optimizer_steps. Valid as long as the optimiser. */
+/* Returns all tensors that a step changes besides the parameters. Save them, and copy them
+   (gr_write) into a new optimiser of the same kind to continue from there. They are, in this order:
+       for each parameter   SGD with momentum: v; Adam: m and v. f64 for an f64 parameter, else f32
+       Adam                 b1^t and b2^t, f64 [parameters, 2], with t the steps of each parameter
+       all                  the number of steps, i64 []
+   The list and its tensors are valid as long as the optimiser. */
 GR_API gr_tensors gr_optimizer_state(const gr_optimizer *optimizer);
+
+/* Returns the number of steps so far. */
 GR_API int64_t gr_optimizer_steps(const gr_optimizer *optimizer);
 
-/* Ends an optimiser before the context does, with its state; the parameters stay. Takes NULL, and
-   one that could not be made. */
+/* Frees an optimiser and its state. The parameters stay. optimizer may be NULL or one that could
+   not be made. */
 GR_API void gr_optimizer_free(gr_optimizer *optimizer);
 
 /* ---- Places ---------------------------------------------------------------------------------- */
 
-/* What the macros of the calls above are made of: each gives an error its place, as gr_here. */
+/* Used by the macros below: each adds the place of the call to an error, as gr_here does. */
 GR_API gr_linear gr_linear_here(gr_linear layer, const char *file, int line);
 GR_API gr_mlp *gr_mlp_here(gr_mlp *mlp, const char *file, int line);
 GR_API gr_optimizer *gr_optimizer_here(gr_optimizer *optimizer, const char *file, int line);

@@ -142,8 +142,8 @@ OPTIONAL = {
 
     'gr_gradcheck_with.data': 'gr_gradcheck(f, NULL, gr_list(x, w)',
     'gr_gradcheck_here.data': 'gr_gradcheck(f, NULL, gr_list(x, w)',
-    'gr_gradcheck_with.args': 'for a fixed random v. args may be NULL.',
-    'gr_gradcheck_here.args': 'for a fixed random v. args may be NULL.',
+    'gr_gradcheck_with.args': 'or plain tensors. args may be NULL.',
+    'gr_gradcheck_here.args': 'or plain tensors. args may be NULL.',
     'gr_gradcheck_args.report': 'filled, if given',
     'gr_gradcheck_args.name': ZERO,
 
