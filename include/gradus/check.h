@@ -84,8 +84,8 @@ GR_API GR_CHECKED gr_status gr_gradcheck_here(gr_function *f, void *data, gr_ten
 #define gr_gradcheck_with(...) gr_gradcheck_here(__VA_ARGS__, __FILE__, __LINE__)
 #endif
 
-/* Options are given by name: gr_gradcheck(f, NULL, gr_list(x, w), .order = 2, .report =
-   &report). */
+/* Options are given by name:
+   gr_gradcheck(f, NULL, gr_list(x, w), .order = 2, .report = &report). */
 #ifndef __cplusplus
 #define gr_gradcheck(f, data, ...) GR_GRADCHECK(f, data, __VA_ARGS__, .name = #f)
 #define GR_GRADCHECK(f, data, inputs, ...)                                                         \
