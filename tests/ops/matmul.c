@@ -258,3 +258,30 @@ Test(matmul, same_bits)
     uint64_t known = 0;
     on_each_context(compare_bits, &known);
 }
+
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+/* What a context of so many threads holds after a product of 600 x 600. */
+static int64_t held_after_a_product(int threads)
+{
+    gr_context *own = gr_context_new(&(gr_context_options){.threads = threads});
+    gr_tensor *a = gr_ones(own, GR_F32, gr_shape(600, 600));
+    gr_matmul(a, a);
+    const int64_t held = gr_memory(own).peak_bytes;
+    cr_expect_eq(gr_context_free(own), GR_OK);
+    return held;
+}
+
+/* Several threads take a scratch each; inside a parallel region the product runs in one. */
+Test(matmul, scratch_is_that_of_the_threads_that_run)
+{
+    const int64_t one = held_after_a_product(1), eight = held_after_a_product(8);
+    int64_t inside = 0;
+    cr_expect_gt(eight, one, "%lld and %lld bytes", (long long)eight, (long long)one);
+#pragma omp parallel num_threads(2)
+    {
+#pragma omp single
+        inside = held_after_a_product(8);
+    }
+    cr_expect_eq(inside, one, "%lld and %lld bytes", (long long)inside, (long long)one);
+}
