@@ -1,4 +1,4 @@
-/* common.c - what the tests of core and ops share.
+/* common.c - helpers that the tests of core and ops share.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,7 +7,8 @@
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
-/* One run with the k-th allocation failing; whether it got that far. */
+/* Runs the scenario once. The k-th allocation fails. True if the scenario made that many
+   allocations. */
 static bool survives(const char *name, scenario *run, const void *data, int64_t k, bool lasting,
                      uint64_t right)
 {
@@ -195,7 +196,7 @@ double ulps(gr_dtype dtype, double got, long double want)
     return (double)ldexpl(fabsl(left - right), -unit);
 }
 
-/* Sets the bits of every NaN. */
+/* Sets all bits of each NaN, so that NaNs compare as equal. */
 static void make_nans_alike(gr_dtype dtype, int64_t count, char *bytes)
 {
     const int64_t size = gr_dtype_size(dtype);
@@ -212,7 +213,7 @@ static void make_nans_alike(gr_dtype dtype, int64_t count, char *bytes)
     }
 }
 
-/* The elements in row-major order, to be freed; NaNs made alike. */
+/* Returns the elements in row-major order, with all NaNs alike. The caller frees them. */
 static char *bytes_of(gr_tensor *x)
 {
     const int64_t count = gr_numel(x), size = gr_dtype_size(gr_dtype_of(x));

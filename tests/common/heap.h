@@ -1,6 +1,6 @@
 /* heap.h - an allocator that counts and fails, for the contexts of tests.
  *
- * Criterion runs each test in a process of its own: the state is that of one test.
+ * Criterion runs each test in its own process, so this state belongs to one test.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -9,7 +9,8 @@
 
 #include <gradus/core.h>
 
-/* Fails call number fail_at (from 1; 0: none), and with `lasting` all after it. */
+/* Makes call number fail_at fail (counted from 1; 0: none). With `lasting`, all later calls fail
+   too. */
 typedef struct test_heap {
     int64_t calls, fail_at, live;
     bool lasting;
@@ -17,7 +18,7 @@ typedef struct test_heap {
 extern test_heap heap;
 extern const gr_allocator heap_allocator;
 
-/* From now on the n-th allocation fails; 0: none. */
+/* From now on, makes the n-th allocation fail. 0: none. */
 void heap_fail(int64_t n, bool lasting);
 
 #endif

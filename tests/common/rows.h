@@ -1,4 +1,4 @@
-/* rows.h - the rows of ops.def as the tests walk them.
+/* rows.h - the rows of ops.def, as arrays for the tests.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -57,7 +57,7 @@ static const compare_row compare_rows[] = {
 #include "ops/ops.def"
 };
 
-/* In each file that includes this, whether it uses them or not. */
+/* Uses all arrays, so that no file gets a warning about an unused one. */
 static inline int row_count(void)
 {
     return COUNT_OF(unary_rows) + COUNT_OF(binary_rows) + COUNT_OF(compare_rows);

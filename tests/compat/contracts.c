@@ -1,5 +1,6 @@
-/* contracts.c - every parameter of every front end: where it stands, what it may be, which words
- * refuse the rest, and its gradient. One row of a table is one API.
+/* contracts.c - every parameter of every compatible function: its position, the values that it
+ * takes, the messages for all other values, and its gradient. One entry of a table describes one
+ * API.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -62,7 +63,7 @@ static gr_tensor *mint_logits(gr_tensor *x, gr_tensor *y, gr_tensor *w, gr_tenso
 /* ---- What each takes ------------------------------------------------------------------------- */
 
 typedef struct dtypes {
-    const char *text; /* as a refusal lists them */
+    const char *text; /* the list in an error message */
     bool of[GR_BOOL + 1];
 } dtypes;
 
@@ -80,9 +81,9 @@ enum { INPUT, TARGET, WEIGHT, POS_WEIGHT, ARGUMENTS };
 typedef struct api {
     const char *name;
     loss_call *call;
-    const char *names[ARGUMENTS]; /* NULL: has it not */
+    const char *names[ARGUMENTS]; /* NULL: the API does not have it */
     const dtypes *takes[ARGUMENTS];
-    bool chance; /* of probabilities */
+    bool chance; /* the input is a probability */
     int same_dtype, same_shape, required;
     bool any_case, strict_target;
 } api;
@@ -117,7 +118,7 @@ enum { APIS = sizeof apis / sizeof *apis };
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
-/* BY_COLUMN as a weight: broadcast, unless the API wants the whole. */
+/* Returns BY_COLUMN as a weight. It is broadcast, unless the API requires the input's shape. */
 static gr_tensor *weight(const api *a, gr_dtype dtype)
 {
     return a->same_shape > WEIGHT ? MAKE(dtype, gr_shape(2, 3), 2, 4, 3, 2, 4, 3) : columns(dtype);
@@ -127,7 +128,8 @@ typedef struct arguments {
     gr_tensor *at[ARGUMENTS];
 } arguments;
 
-/* All that the API has: weight by column, pos_weight by row. */
+/* Returns all arguments of the API: weight with one value for each column, pos_weight with one
+   value for each sample. */
 static arguments given(const api *a, gr_dtype dtype)
 {
     return (arguments){{a->chance ? chances(dtype) : logits(dtype),
@@ -230,7 +232,7 @@ Test(contracts, nothing_given_at_all)
 
 /* ---- Dtypes ---------------------------------------------------------------------------------- */
 
-/* The input in this dtype, and with it what has to have the same. */
+/* Returns the input in this dtype, with the other arguments that must have the same dtype. */
 static arguments input_of(const api *a, gr_dtype dtype)
 {
     arguments in = given(a, GR_F32);
@@ -253,7 +255,7 @@ static void try_input(const api *a, gr_dtype dtype)
     REFUSED(loss, GR_ERROR_DTYPE, MESSAGE(a, "%s is %s", a->names[INPUT], text));
 }
 
-/* A weight of bools is a weight of ones. */
+/* A weight of bools must be a weight of ones. */
 static void try_other(const api *a, int i, gr_dtype dtype)
 {
     arguments in = given(a, GR_F32);
@@ -303,7 +305,7 @@ Test(contracts, a_scalar_takes_the_inputs_dtype)
     }
 }
 
-/* As an input it is the f64 that it is alone. */
+/* As an input, a gr_scalar is an f64, as it is when it is alone. */
 Test(contracts, a_scalar_as_input_is_a_double)
 {
     for EACH_API(a) {
@@ -477,7 +479,7 @@ static gr_tensor *with_one(gr_tensor *x, double value)
     return other;
 }
 
-/* The message for an element [1,1] of this value. */
+/* Returns the message for a wrong value at element [1,1]. */
 static const char *outside_text(char *text, const char *what, double value)
 {
     snprintf(text, 120, "bce: %s at [1,1] of shape [2,3] is %g, outside [0,1]", what,
@@ -519,7 +521,8 @@ Test(contracts, targets_are_checked_where_the_system_does)
 
 /* ---- Gradients ------------------------------------------------------------------------------- */
 
-/* d element / d argument, at element i, with weight by column and pos_weight by row. */
+/* Returns d element / d argument at element i. weight has one value for each column, and pos_weight
+   one for each sample. */
 static long double slope(const api *a, int argument, int i)
 {
     const long double w = BY_COLUMN[i % 3],
@@ -536,7 +539,8 @@ static long double slope(const api *a, int argument, int i)
     return argument == WEIGHT ? p * y * positive + (1 - y) * negative : w * y * positive;
 }
 
-/* The gradient of a tensor that broadcasts to [2,3] is the sum of the slopes of its places. */
+/* Checks a gradient. If the tensor broadcasts to [2,3], its gradient is the sum of the slopes at
+   its places. */
 static void expect_gradient(const api *a, int argument, gr_tensor *gradient)
 {
     const int64_t height = gr_ndim(gradient) == 2 ? gr_size(gradient, 0) : 1,
@@ -567,7 +571,7 @@ Test(contracts, every_argument_gets_its_gradient)
     }
 }
 
-/* A gradient has its own argument's dtype, whatever the input's. */
+/* A gradient has the dtype of its own argument, not that of the input. */
 Test(contracts, gradients_pass_through_conversions)
 {
     for EACH_API(a) {

@@ -1,4 +1,5 @@
-/* mindspore.c - MindSpore's front ends: the numbers of its pages, and the orders of its parameters.
+/* mindspore.c - MindSpore's functions: the numbers of its documentation, and the order of its
+ * parameters.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -6,7 +7,7 @@
 
 TestSuite(mindspore, .init = begin, .fini = end);
 
-/* As the pages print it: the shortest digits that give the float back. */
+/* Checks the digits of the documentation: the shortest digits that give the same float. */
 static void prints_as(gr_tensor *x, const char *digits)
 {
     char text[64] = "";
@@ -77,7 +78,7 @@ Test(mindspore, the_mint_pages_example)
     gr_tensor *x = MAKE(GR_F32, gr_shape(3), .2, .7, .1), *y = MAKE(GR_F32, gr_shape(3), 0, 1, 0);
     gr_tensor *w = MAKE(GR_F32, gr_shape(3), 1, 2, 2);
     gr_tensor *mean = gr_mint_binary_cross_entropy(x, y, w, NULL);
-    prints_as(mean, "0.38240483"); /* the page: 0.38240486, one float above the true value's */
+    prints_as(mean, "0.38240483"); /* the page has 0.38240486, one float above the true value */
     cr_expect_leq(fabs(gr_item(mean) - (double)0.38240486F), 0x1p-25);
     prints_as(gr_mint_binary_cross_entropy(x, y, w, "Mean"), "0.38240483");
     prints_as(gr_mint_binary_cross_entropy(x, y, NULL, "sum"), "0.68517905");
@@ -85,7 +86,7 @@ Test(mindspore, the_mint_pages_example)
 
 /* ---- Orders ---------------------------------------------------------------------------------- */
 
-/* ops has reduction after pos_weight, mint before it; both mean the same. */
+/* In ops, reduction comes after pos_weight. In mint, it comes before. Both give the same result. */
 Test(mindspore, the_two_orders_agree)
 {
     gr_tensor *x = logits(GR_F32), *y = labels(GR_F32), *w = columns(GR_F32), *p = rows(GR_F32);
@@ -109,7 +110,7 @@ Test(mindspore, halves_of_all_and_mixed_with_floats)
     }
 }
 
-/* Where MindSpore's 1e-12 inside the logarithm is 0. */
+/* Here the 1e-12 that MindSpore adds inside the logarithm rounds to 0. */
 Test(mindspore, a_half_of_exactly_0_is_no_nan)
 {
     gr_tensor *x = gr_zeros(ctx, GR_F16, gr_shape(2)), *y = MAKE(GR_F16, gr_shape(2), 0, 1);

@@ -1,10 +1,9 @@
-/* pages.c - the mapping pages say what is so: every C example on them is compiled, run, and
- * compared with the output that is printed below it; every parameter of every API has its row; and
- * the two languages have the same code and the same tables. README's first program is compiled and
- * run too.
+/* pages.c - checks the mapping pages: each C example is compiled, run, and compared with the output
+ * printed below it. Each parameter of each API has its table line. The pages of both languages have
+ * the same code and the same tables. The first program of README is compiled and run too.
  *
- * The programs are linked with the shared library of the build folder, in which this test lies, by
- * the compiler that CC names.
+ * The programs are compiled by the compiler in CC, and linked with the shared library in the build
+ * folder of this test.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -27,7 +26,7 @@
 
 extern char **environ;
 
-/* A program has to be built as the library is. */
+/* A program must be built with the same sanitizers as the library. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define SANITIZED
@@ -47,7 +46,7 @@ extern char **environ;
 #define COMPILER "cc"
 #endif
 
-/* Where the programs are made; gone when the test ends, however it ends. */
+/* The folder of the programs. It is removed when the test ends, also after a failure. */
 static char folder[64];
 
 static void remove_folder(void)
@@ -72,7 +71,7 @@ TestSuite(pages, .init = new_folder, .fini = remove_folder, .timeout = 300);
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 
-/* A whole file of the source, to be freed. */
+/* Returns a whole file of the source. The caller frees it. */
 static char *source(const char *name)
 {
     char path[PATH_MAX];
@@ -88,7 +87,7 @@ static char *source(const char *name)
     return text;
 }
 
-/* The folder with libgradus.so: above this executable's. */
+/* Returns the folder of libgradus.so, which is above this executable's folder. */
 static const char *build_folder(void)
 {
     static char path[PATH_MAX];
@@ -128,7 +127,7 @@ static const char *next_line(const char *line)
     return end ? end + 1 : line + strlen(line);
 }
 
-/* The fenced blocks of a page, in order. */
+/* Finds the fenced blocks of a page, in order. */
 static int blocks_of(const char *page, block *blocks)
 {
     int count = 0;
@@ -157,7 +156,7 @@ static bool is_language(const block *b, const char *language)
 
 /* ---- Programs -------------------------------------------------------------------------------- */
 
-/* Runs a command in the folder with stdout and stderr in "output" there. */
+/* Runs a command in the folder. Its stdout and stderr go to the file "output" there. */
 static int run(const char *const *words)
 {
     posix_spawn_file_actions_t actions;
@@ -186,7 +185,7 @@ static void read_output(char *text, size_t size)
     fclose(file);
 }
 
-/* Compiles a block, without a warning, and runs it; what it prints goes to `text`. */
+/* Compiles a block without warnings and runs it. Its output goes to `text`. */
 static void compile_and_run(const block *b, char *text, size_t size)
 {
     char path[128], include[PATH_MAX + 8], library[PATH_MAX + 8], rpath[PATH_MAX + 16];
@@ -198,7 +197,7 @@ static void compile_and_run(const block *b, char *text, size_t size)
     snprintf(include, sizeof include, "-I%s", include_folder());
     snprintf(library, sizeof library, "-L%s", build_folder());
     snprintf(rpath, sizeof rpath, "-Wl,-rpath,%s", build_folder());
-    /* CC may be several words. */
+    /* CC may hold several words. */
     const char *const compile[] = {"sh",       "-c",        "${CC:-" COMPILER "} \"$@\"",
                                    "sh",       "-std=c11",  "-Wall",
                                    "-Wextra",  "-pedantic", "-Werror",
@@ -290,7 +289,7 @@ static const api apis[] = {
      {"input", "target", "weight", "reduction", "pos_weight"}},
 };
 
-/* The section of an API, cut off at the next. */
+/* Returns the section of an API, up to the next section. */
 static char *section_of(const char *page, const char *name)
 {
     char heading[128];
@@ -320,7 +319,7 @@ Test(pages, every_parameter_of_every_api_has_its_row)
     }
 }
 
-/* The names that follow a word in a text, each looked up in both pages. */
+/* Looks up each name that follows a word in a text, in both pages. */
 Test(pages, every_function_of_the_header_is_named)
 {
     char *header = source("include/gradus/compat.h"),
@@ -361,8 +360,8 @@ Test(pages, both_languages_have_the_same_blocks)
     free(pages[1]);
 }
 
-/* What a language does not change: the number of cells of each row and the code that stands in it.
-   */
+/* Extracts the parts of a table line that do not depend on the language: the number of cells, and
+   the code. */
 static int row_outline(const char *line, char *outline)
 {
     int cells = 0, size = 0;

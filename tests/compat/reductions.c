@@ -1,5 +1,5 @@
-/* reductions.c - reductions by name, PyTorch's deprecated pair and its truth table, and where notes
- * go.
+/* reductions.c - reductions by name, PyTorch's deprecated pair with its truth table, and where
+ * notices go.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -108,7 +108,7 @@ static const gr_tristate STATES[] = {GR_UNSET, GR_YES, GR_NO};
 static const char *const NAMES[] = {"none", "mean", "sum"};
 static const gr_reduction REDUCTIONS[] = {GR_NONE, GR_MEAN, GR_SUM};
 
-/* By size_average and reduce; where neither is given, reduction decides. */
+/* The indices are size_average and reduce. If both are unset, reduction decides. */
 static const gr_reduction TABLE[3][3] = {
     {GR_NONE /* not read */, GR_MEAN, GR_NONE},
     {GR_MEAN, GR_MEAN, GR_NONE},
@@ -238,8 +238,7 @@ Test(reductions, a_call_with_the_pair_still_fails_in_its_own_context)
     cr_expect_eq(notes, 1);
 }
 
-/* Everything that a call may have to say, with and without a handler, and the two streams
-   meanwhile. */
+/* Provokes each notice and error, with and without a handler, and checks the two streams. */
 static void speak(void)
 {
     gr_reduction reduction;

@@ -1,5 +1,5 @@
-/* support.h - what the tests of the front ends share: a context whose handler counts, tensors from
- * numbers, the losses in long double, and the check of a refusal.
+/* support.h - helpers that the tests of the compatible functions share: a context whose handler
+ * counts, tensors from numbers, the losses in long double, and checks of errors.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,8 +17,8 @@
 /* ---- A context that hears -------------------------------------------------------------------- */
 
 static gr_context *ctx;
-static int notes, errors;        /* that the handler was called for */
-static char note[256], error[512]; /* the last of each */
+static int notes, errors;        /* number of handler calls of each kind */
+static char note[256], error[512]; /* the last text of each kind */
 
 static void hear(gr_context *from, gr_status status, const char *message, void *data)
 {
@@ -42,7 +42,8 @@ static inline void end(void)
     cr_expect_eq(status, GR_OK, "%s", gr_status_name(status));
 }
 
-/* The call failed so, at a place in `file`, and the handler heard it once. Forgets it. */
+/* Checks that the call failed with this error at a place in `file`, and that the handler was called
+   once. Clears the error. */
 static inline void refused_at(const char *file, gr_tensor *loss, gr_status status,
                               const char *message)
 {
@@ -70,7 +71,7 @@ static inline gr_tensor *make(gr_dtype dtype, gr_dims shape, const double *value
 }
 #define MAKE(dtype, shape, ...) make(dtype, shape, (const double[]){__VA_ARGS__})
 
-/* The mapping pages' numbers. */
+/* The numbers of the mapping pages. */
 static const double LOGITS[] = {-0.8, 1.2, 0.7, -0.1, -0.4, 0.7};
 static const double LABELS[] = {0.3, 0.8, 1.2, -0.6, 0.1, 2.2};
 static inline gr_tensor *logits(gr_dtype dtype) { return make(dtype, gr_shape(2, 3), LOGITS); }
@@ -82,7 +83,8 @@ static const double TARGETS[] = {0, 1, 0.5, 0.25, 1, 0};
 static inline gr_tensor *chances(gr_dtype dtype) { return make(dtype, gr_shape(2, 3), CHANCES); }
 static inline gr_tensor *targets(gr_dtype dtype) { return make(dtype, gr_shape(2, 3), TARGETS); }
 
-/* Weights by column, and others by row: not alike, and exact in every dtype. */
+/* One weight for each column, and one for each sample. They differ from each other, and are exact
+   in every dtype. */
 static const double BY_COLUMN[] = {2, 4, 3}, BY_ROW[] = {5, 1};
 static inline gr_tensor *columns(gr_dtype dtype) { return make(dtype, gr_shape(3), BY_COLUMN); }
 static inline gr_tensor *rows(gr_dtype dtype) { return make(dtype, gr_shape(2, 1), BY_ROW); }
@@ -101,10 +103,10 @@ static inline long double of_chance(long double x, long double y, long double p)
     return -y * logl(x) - (1 - y) * log1pl(-x);
 }
 
-/* Which of the weights a call got. */
+/* The weights that a call got. */
 typedef struct weights {
-    bool by_column, by_row;   /* weight: BY_COLUMN, BY_ROW */
-    bool pos_column, pos_row; /* pos_weight */
+    bool by_column, by_row;   /* weight is BY_COLUMN, BY_ROW */
+    bool pos_column, pos_row; /* pos_weight is BY_COLUMN, BY_ROW */
 } weights;
 
 static inline long double weight_of(bool column, bool row, int i)
@@ -119,14 +121,14 @@ static inline long double element(bool chance, weights w, int i)
            (chance ? of_chance(CHANCES[i], TARGETS[i], 1) : of_logit(LOGITS[i], LABELS[i], p));
 }
 
-/* What is lost when a dtype stores the numbers. */
+/* Returns the relative error of numbers that are stored in a dtype. */
 static inline double grain(gr_dtype dtype)
 {
     return dtype == GR_F64 ? 1e-15 : dtype == GR_F16 ? 2e-3 : dtype == GR_BF16 ? 1.6e-2 : 3e-7;
 }
 
-/* loss is the pages' loss for these weights and this reduction, where the coarsest of the operands
-   has that dtype. */
+/* Checks that loss is the documented loss for these weights and this reduction. coarsest is the
+   least precise dtype of the operands. */
 static inline void expect_loss(gr_tensor *loss, bool chance, weights w, gr_reduction reduction,
                                gr_dtype coarsest)
 {

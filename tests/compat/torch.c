@@ -1,5 +1,5 @@
-/* torch.c - PyTorch's front ends: the numbers of its pages, its shapes, and what its own tests
- * check.
+/* torch.c - PyTorch's functions: the numbers of its documentation, its shapes, and cases from its
+ * own tests.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,7 +7,7 @@
 
 TestSuite(torch, .init = begin, .fini = end);
 
-/* torch.nn.functional.binary_cross_entropy_with_logits, with the defaults for the rest. */
+/* torch.nn.functional.binary_cross_entropy_with_logits with defaults for the other parameters. */
 static gr_tensor *loss_of(gr_tensor *x, gr_tensor *y, gr_tensor *w, const char *reduction,
                           gr_tensor *p)
 {
@@ -69,7 +69,7 @@ Test(torch, probabilities_with_weights_as_on_the_mint_page)
 
 /* ---- The page's shapes ----------------------------------------------------------------------- */
 
-/* Zeros against ones weigh every element with log 2. */
+/* With input 0 and target 1, each element of the loss is log 2 times its pos_weight. */
 static void weighs(gr_dims shape, int64_t count, double mean)
 {
     gr_tensor *x = gr_zeros(ctx, GR_F64, gr_shape(2, 3, 5, 4)), *y = gr_ones_like(x);
@@ -85,7 +85,7 @@ Test(torch, every_shape_of_pos_weight_on_the_page)
     weighs(gr_shape(3, 5, 4), 60, 30.5);     /* [C,H,W] */
     weighs(gr_shape(3, 1, 1), 3, 2);         /* [C,1,1] */
     weighs(gr_shape(1, 3, 1, 1), 3, 2);
-    weighs(gr_shape(4), 4, 2.5); /* along the width */
+    weighs(gr_shape(4), 4, 2.5); /* one for each position along the width */
     weighs(gr_shape(1), 1, 1);
     weighs(gr_shape(), 1, 1);
 }
@@ -176,7 +176,8 @@ Test(torch, a_pos_weight_of_ones_changes_nothing)
 
 Test(torch, pos_weight_scales_the_positive_part_only)
 {
-    /* input = target = weight = 0.5, pos_weight = 2: 0.4806, not 0.5430 as if it scaled all. */
+    /* input = target = weight = 0.5, pos_weight = 2 gives 0.4806. If pos_weight scaled the whole
+       loss, it would give 0.5430. */
     gr_tensor *half = gr_full(ctx, GR_F32, gr_shape(3), .5),
               *two = gr_full(ctx, GR_F32, gr_shape(3), 2);
     cr_expect_float_eq(gr_item(loss_of(half, half, half, NULL, two)), 0.4806, 5e-5);

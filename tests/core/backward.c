@@ -1,5 +1,5 @@
-/* backward.c - tests of core/backward.c and core/tape.c: what is recorded, what gradients are, and
- * that a failed call leaves them as they were.
+/* backward.c - tests of core/engine/gradients.c and core/engine/sweep.c: recording, gradients, and
+ * that a failed call does not change gradients.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -137,7 +137,7 @@ Test(backward, in_narrow_dtypes)
     }
 }
 
-/* A loop and not a recursion: the tape may be long. */
+/* The sweep is a loop and not a recursion, because the program may be long. */
 Test(backward, a_long_chain)
 {
     gr_tensor *p = gr_parameter(gr_ones(ctx, GR_F32, gr_shape())), *y = p;
@@ -191,7 +191,7 @@ Test(backward, refuses_in_a_context_with_an_error)
     cr_expect_eq(gr_backward(y), GR_OK);
 }
 
-/* All gradients are added, or none: for each allocation that fails. */
+/* A call adds all gradients or none. Each allocation fails once. */
 Test(backward, leaves_gradients_alone_where_it_fails)
 {
     for (int64_t k = 1, reached = 1; reached; k++) {
@@ -200,7 +200,7 @@ Test(backward, leaves_gradients_alone_where_it_fails)
         gr_tensor *q = gr_parameter(gr_ones(own, GR_F64, gr_shape(90)));
         gr_tensor *y = sum_of(gr_sigmoid(gr_mul(p, gr_exp(q))));
         cr_assert_eq(gr_backward(y), GR_OK);
-        /* Larger than before: the pool has no buffers for it. */
+        /* This is larger than before, so the pool has no buffers for it. */
         gr_tensor *z = gr_add(sum_of(gr_tanh(gr_expand(gr_mul(p, q), gr_shape(9, 70, 90)))), y);
         const uint64_t left = hash_of(gr_gradient(p)), right = hash_of(gr_gradient(q));
         heap_fail(k, false);
@@ -280,7 +280,7 @@ Test(backward, several_inputs_and_a_seed)
     EXPECT_VALUES(g[0], 30, -4);
     EXPECT_VALUES(gr_grad(sum_of(g[0]), w), 10, -1);
     cr_expect_eq(gr_grad_with(y, (gr_tensors){0, NULL}, NULL, NULL), GR_OK);
-    /* A seed that needs a gradient gets one. */
+    /* If the seed requires a gradient, it gets one. */
     gr_tensor *seed = gr_variable(vector(1, 1));
     cr_expect_eq(gr_grad_with(y, gr_list(x), g, &(gr_grad_args){.seed = seed, .record = true}),
                  GR_OK);
@@ -318,7 +318,8 @@ Test(backward, grad_errors)
     EXPECT_VALUES(gr_grad(sum_of(y), x), 2, 4);
 }
 
-/* Broadcasting: the engine sums down to the operand, along new axes and along stretched ones. */
+/* With broadcasting, the engine sums down to the operand's shape, along new axes and along axes of
+   size 1. */
 Test(backward, gradients_have_the_operand_s_shape)
 {
     gr_tensor *a = gr_variable(gr_ones(ctx, GR_F64, gr_shape(2, 1, 3))),

@@ -1,4 +1,5 @@
-/* context.c - tests of core/context.c: contexts, errors, and one way to provoke each.
+/* context.c - tests of core/base/context.c and core/base/errors.c: contexts, errors, and one way to
+ * provoke each status.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -70,7 +71,7 @@ static void processor(void)
     ctx = new_context("vax", 1);
 }
 
-/* Every status has its row; the last makes a context that stays broken. */
+/* Each status has a line in this table. The last one makes a context that stays broken. */
 static const struct {
     gr_status status;
     void (*provoke)(void);
@@ -127,7 +128,7 @@ Test(context, free_returns_the_first_error)
 
 /* ---- Instruction sets ------------------------------------------------------------------------ */
 
-/* Nothing works on a context that could not be made, and nothing crashes. */
+/* Every call on a context whose creation failed must fail, and none may crash. */
 static void expect_broken(gr_context *of, gr_status status)
 {
     float value = 0;
@@ -298,7 +299,7 @@ Test(context, handler)
 
 /* ---- Two contexts side by side --------------------------------------------------------------- */
 
-/* Some training, all of it with the system's allocator; a hash of the end. */
+/* Trains a little with the system's allocator. Returns a hash of the result. */
 static void *train(void *result)
 {
     gr_context *own = gr_context_new(&(gr_context_options){.seed = 5, .threads = 2});

@@ -1,4 +1,5 @@
-/* gradcheck.c - tests of check/gradcheck.c: what is right passes, and each planted fault is caught.
+/* gradcheck.c - tests of check/gradcheck.c: correct gradients pass, and each planted fault is
+ * found.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -110,7 +111,7 @@ Test(gradcheck, right_gradients_pass_to_second_order)
     EXPECT_PASSED(22 + 22 * 22, dense, gr_list(x, w, b), .order = 2);
     cr_expect_lt(report.worst.relative, 1e-7);
     cr_expect_lt(report.worst.noise, 1e-9);
-    /* Broadcast, and all outputs. */
+    /* Operands that broadcast, and all outputs. */
     gr_tensor *row = gr_randn(ctx, GR_F64, gr_shape(4)),
               *column = gr_randn(ctx, GR_F64, gr_shape(3, 1));
     EXPECT_PASSED(12 * 7 + 7 * 7, elementwise, gr_list(row, column), .order = 2);
@@ -148,7 +149,7 @@ static gr_tensor *steep(gr_tensors in, void *data)
     return gr_exp(gr_mul(in.at[0], gr_scalar(gr_context_of(in.at[0]), 8)));
 }
 
-/* How far the first h, 2^-8, is from the truth; its noise has to cover that, with some room. */
+/* Checks the error of the first h, 2^-8. The noise must cover this error and be a little larger. */
 static void expect_error_below(double relative, double low, double high)
 {
     const double slope = 8 * exp(2);
@@ -201,15 +202,15 @@ enum fault {
     SIGN,           /* the wrong sign */
     MISSING,        /* one term left out */
     ZEROED,         /* one entry of many is zero */
-    SECOND,         /* right in itself, wrong when it is differentiated */
+    SECOND,         /* correct itself, but its derivative is wrong */
     FUSED,          /* only the fused rule is wrong */
     NOT_A_NUMBER,   /* NaN in one entry */
     UNSTEADY,       /* the last bit differs from call to call */
-    UNSTEADY_VALUE, /* the same for the function itself */
-    NARROW          /* an error outside [0, 1] */
+    UNSTEADY_VALUE, /* the same, but for the function's value */
+    NARROW          /* the op fails outside [0, 1] */
 };
 static enum fault fault;
-static int unsteady; /* counts calls */
+static int unsteady; /* number of calls */
 
 /* bump(x) = x^2 exp(x) */
 static gr_status bump_run(const gr_call *call)
@@ -226,7 +227,7 @@ static gr_status bump_run(const gr_call *call)
     return GR_OK;
 }
 
-/* A constant like x, 1 but for `value` at element 3. */
+/* Returns a constant like x with 1 everywhere, except `value` at element 3. */
 static gr_tensor *all_but_one(gr_tensor *x, double value)
 {
     double *data = malloc((size_t)gr_numel(x) * sizeof *data);
@@ -266,7 +267,7 @@ static void bump_fused(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 static const gr_op bump = {
     .name = "bump", .arity = 1, .run = bump_run, .vjp = bump_vjp, .fused_vjp = bump_fused};
 
-/* One whose fused rule is right whatever the fault, as the composed one is not. */
+/* A fused rule that is correct with every fault, while the composed rule is not. */
 static void right_fused(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     const enum fault planted = fault;
@@ -396,7 +397,7 @@ Test(gradcheck, a_gradient_that_is_not_finite_is_caught)
     cr_expect_eq(report.worst.input_at, 3);
     cr_expect(isnan(report.worst.analytic));
     cr_expect(isfinite(report.worst.numeric));
-    /* Infinite, and no difference can be taken either. */
+    /* The gradient is infinite, and no difference can be computed. */
     cr_expect_eq(gr_gradcheck(logarithm, NULL, gr_list(VECTOR(1, 0)), .report = &report),
                  GR_ERROR_GRADIENT);
     cr_expect_eq(report.reason, GR_CHECK_NOT_FINITE);
@@ -476,7 +477,7 @@ Test(gradcheck, inputs_keep_their_bits)
 
 Test(gradcheck, an_error_in_the_function_is_the_contexts)
 {
-    fault = NARROW; /* fails as soon as an element at the border is moved */
+    fault = NARROW; /* the op fails when an element at the border is moved */
     gr_tensor *x = VECTOR(0.5, 1);
     cr_expect_eq(gr_gradcheck(bumps, NULL, gr_list(x), .report = &report), GR_ERROR_DOMAIN);
     cr_expect_eq(report.reason, GR_CHECK_ERROR);
@@ -555,7 +556,7 @@ static gr_tensor *grows(gr_tensors in, void *count)
     return gr_ones(gr_context_of(in.at[0]), GR_F64, gr_shape(++*(int64_t *)count));
 }
 
-/* The error of a check that was called in this line. */
+/* Checks the error of a check that was called on this line. */
 static void expect_error(gr_status status, gr_status expected, const char *message, int line)
 {
     char whole[512];
@@ -646,7 +647,8 @@ static gr_tensor *cubes(gr_tensors in, void *data)
     return gr_mul(in.at[0], gr_square(in.at[0]));
 }
 
-/* The check moves its inputs and puts them back: that is no write, and hides none. */
+/* The check moves its inputs and restores them. This counts as no write, and does not hide other
+   writes. */
 Test(gradcheck, results_of_before_can_be_differentiated_after)
 {
     gr_tensor *p = gr_parameter(VECTOR(2, 3)), *x = VECTOR(5, 7);
@@ -718,7 +720,8 @@ Test(gradcheck, a_function_that_frees_its_input_harms_nothing)
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
-/* The number of allocations of a check; each has failed once, and harmed nothing. */
+/* Makes each allocation of a check fail once, and checks that nothing is damaged. Returns their
+   number. */
 static int fail_each_allocation(void)
 {
     const double values[] = {0.5, 0.1, 2};

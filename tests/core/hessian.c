@@ -153,7 +153,7 @@ Test(hessian, functions_that_break_the_rules_are_refused)
     cr_expect_eq(gr_context_free(other), GR_OK);
 }
 
-/* Its second derivatives were all 0. */
+/* A bracket left open by f made its second derivatives 0. */
 Test(hessian, brackets_that_the_function_leaves_open_end_with_it)
 {
     gr_tensor *x = gr_zeros(ctx, GR_F64, gr_shape(2));

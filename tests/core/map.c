@@ -1,5 +1,6 @@
-/* map.c - tests of core/engine/elementwise.c and core/parallel.c: every element is computed once, as if it were
- * alone, however the work is cut; sums on the way are those of reduce.c.
+/* map.c - tests of core/engine/elementwise.c and core/base/threads.c: the result of an element does
+ * not depend on how the work is cut, and each element is computed once. Sums give the same bits as
+ * core/engine/sums.c.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,7 +12,8 @@ static const int64_t sizes[] = {1,    2,    3,    7,     8,     9,    15,   16,
                                 17,   31,   33,   1023,  1024,  1025, 4095, 4096,
                                 4097, 8191, 9000, 65535, 65536, 70001};
 
-/* An op of a part is the part of the op: each start puts the elements elsewhere in the vectors. */
+/* An op on a part must equal the part of the op. With each start, the elements have other places in
+   the vectors. */
 Test(map, an_element_does_not_depend_on_its_neighbours)
 {
     for (int i = 0; i < COUNT_OF(sizes); i++) {
@@ -27,8 +29,8 @@ Test(map, an_element_does_not_depend_on_its_neighbours)
     expect_fine(ctx);
 }
 
-/* Mixed operands: contiguous, strided, repeated along either axis, one element; and mixed dtypes.
- */
+/* All kinds of operands: contiguous, strided, repeated along either axis, one element, and mixed
+   dtypes. */
 Test(map, operands_of_every_kind)
 {
     static const int64_t shapes[][2] = {{3, 5}, {40, 33}, {1, 5000}, {5000, 1}, {300, 301}};
@@ -57,7 +59,7 @@ Test(map, operands_of_every_kind)
 
 /* ---- Sums on the way ------------------------------------------------------------------------- */
 
-/* Squares, f64, added into the lanes; into out[0] as well, where it is wanted. */
+/* Adds squares, in f64, to the lanes. Also stores them in out[0] if it is given. */
 static int sum_squares(int64_t n, void *const *out, const void *const *in, const void *args,
                        double *lanes)
 {

@@ -1,4 +1,5 @@
-/* memory.c - what ops, sweeps and training hold, counted at the allocator seam, with bars.
+/* memory.c - the memory of ops, sweeps and training, counted in the allocator and compared with
+ * limits.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,7 +13,8 @@ static int64_t live(void) { return gr_memory(ctx).live_bytes; }
 
 /* ---- Sweeps ---------------------------------------------------------------------------------- */
 
-/* The peak of a backward through `count` ops of `elements` floats, beyond what the forward held. */
+/* Returns the peak of a backward through `count` ops on `elements` floats, minus the memory that
+   the forward held. */
 static int64_t sweep_beyond_forward(gr_tensor *(*op)(gr_tensor *), int count, int64_t elements)
 {
     gr_tensor *p = gr_parameter(gr_full(ctx, GR_F32, gr_shape(elements), 0.1));
@@ -57,7 +59,7 @@ Test(memory, a_sweep_through_additions_moves_gradients)
     cr_assert_eq(gr_scope_end(ctx), GR_OK);
 }
 
-/* The parameter's gradient is the sweep's buffer: no copy. */
+/* The parameter's gradient takes over the sweep's buffer without a copy. */
 Test(memory, a_first_gradient_takes_over_the_buffer)
 {
     gr_tensor *p = gr_parameter(gr_full(ctx, GR_F32, gr_shape(MB), 0.1));
@@ -97,7 +99,8 @@ Test(memory, scratch_dies_with_its_call)
 
 /* ---- Training -------------------------------------------------------------------------------- */
 
-/* A step of 64-64-64-1 on a batch of 32, Adam; bytes beyond parameters, gradients and moments. */
+/* Trains 64-64-64-1 with Adam on a batch of 32. Returns the bytes besides parameters, gradients and
+   moments. */
 static int64_t training_bytes(int steps)
 {
     const int64_t before = live(), numbers = 64 * 64 + 64 + 64 * 64 + 64 + 64 + 1;
@@ -128,7 +131,7 @@ Test(memory, a_thousand_steps_take_no_more)
 
 /* ---- The pool -------------------------------------------------------------------------------- */
 
-/* Sizes that grow from step to step would fill a pool that never gives back. */
+/* If sizes grow from step to step, a pool that never gives memory back would grow without limit. */
 Test(memory, the_pool_gives_back_what_lies_idle)
 {
     for (int64_t step = 0; step < 1200; step++) {

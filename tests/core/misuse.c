@@ -1,4 +1,5 @@
-/* misuse.c - what programs get wrong: each is a clear error, with its place, and nothing is lost.
+/* misuse.c - typical mistakes of programs. Each gives a clear error with its place, and leaks
+ * nothing.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -85,7 +86,7 @@ static gr_status silent_shape(const gr_call *call, gr_form *results)
 }
 static gr_status silent_run(const gr_call *call) { return (void)call, GR_ERROR_DOMAIN; }
 
-/* The tensor failed, and the context has an error. */
+/* Checks that the tensor failed and that the context has an error. */
 static void expect_raised(gr_tensor *x)
 {
     cr_expect(gr_failed(x));
@@ -207,7 +208,7 @@ Test(misuse, a_dead_tensor_is_noticed_for_200_scopes)
     }
 }
 
-/* Inner scopes of a step count as scopes; the tensors that gr_grad hands out are noticed as well. */
+/* Inner scopes of a step count as scopes. Uses of dead tensors from gr_grad are detected too. */
 Test(misuse, dead_gradients_are_noticed)
 {
     gr_tensor *dead[2];
@@ -257,7 +258,7 @@ Test(misuse, counts_out_of_range)
         const gr_dims dims = gr_dims_from(count, count == 1 ? &one : (const int64_t[8]){0});
         cr_expect_eq(dims.count, count < 0 || count > GR_MAX_DIMS ? GR_MAX_DIMS + 1 : count);
     }
-    /* only as many values are read as are there */
+    /* gr_dims_from must not read values beyond the list. */
     int64_t *short_list = malloc(sizeof *short_list);
     *short_list = 5;
     cr_expect_gt(gr_dims_from(9, short_list).count, GR_MAX_DIMS);

@@ -1,5 +1,5 @@
-/* places.c - tests of the macros: an error says where the failing call stands, and the handler
- * hears of it there and then.
+/* places.c - tests of the macros: an error names the place of the failing call, and the handler is
+ * called in that call.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -16,7 +16,7 @@ static char last_message[512];
 static jmp_buf back;
 static bool jumps;
 
-/* A call, all on one line, and which that is. */
+/* A call on one line, and the number of that line. */
 static int line;
 #define AT(call) (line = __LINE__, (void)(call))
 
@@ -40,7 +40,7 @@ static void end(void) { (void)!gr_context_free(ctx); }
 
 TestSuite(places, .init = begin, .fini = end);
 
-/* The error, then its place. */
+/* Checks the error and its place. */
 static void expect_place(gr_status status, const char *message)
 {
     char whole[512];
@@ -92,7 +92,7 @@ Test(places, of_every_kind_of_call)
     expect_place(GR_ERROR_ARGUMENT, "bce_with_logits: gamma -1 is not a number from 0 up");
 }
 
-/* Layers, models and optimisers: the handler hears of it in the failing call, with its place. */
+/* The handler gets errors of layers, models and optimisers in the failing call, with its place. */
 Test(places, of_layers_and_optimisers)
 {
     gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(1, 3)), *p = gr_parameter(x);
@@ -140,7 +140,7 @@ Test(places, of_layers_and_optimisers)
                  "grad: input 0, [1,3], gets no gradient (gr_parameter or gr_variable makes it)");
 }
 
-/* Not the place of a later macro. */
+/* If the failing call is no macro, the error must not get the place of a later macro. */
 Test(places, of_calls_that_are_no_macros)
 {
     gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2));

@@ -1,6 +1,7 @@
-/* program.c - what a sweep costs and what it meets: the ancestors of the result, and nothing else.
+/* program.c - the cost of a sweep, and the entries that it visits: only the ancestors of the
+ * result.
  *
- * Costs are counted in entries met, not in time.
+ * Costs are counted in visited entries, not in time.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -10,7 +11,7 @@ TestSuite(program, .init = begin, .fini = end);
 
 static int64_t visited(void) { return ctx->program.visited; }
 
-/* Entries that a backward of p squared meets. */
+/* Returns the number of entries that a backward of p squared visits. */
 static int64_t cost_of_a_square(gr_tensor *p)
 {
     const int64_t before = visited();
@@ -39,7 +40,7 @@ Test(program, earlier_losses_of_a_scope_cost_nothing)
     cr_expect_eq(first, last);
 }
 
-/* A gradient with respect to a fresh variable looks no further back than the variable. */
+/* A gradient with respect to a new variable visits no entries older than the variable. */
 Test(program, nested_gradients_on_fresh_variables_are_linear)
 {
     gr_tensor *z = gr_variable(gr_ones(ctx, GR_F64, gr_shape(2)));
@@ -59,7 +60,7 @@ Test(program, nested_gradients_on_fresh_variables_are_linear)
 
 /* ---- Order and shape of the graph ------------------------------------------------------------ */
 
-/* A chain that a recursive walk would overflow the stack on. */
+/* A recursive sweep over this chain would overflow the stack. */
 Test(program, deep_chains_do_not_recurse)
 {
     gr_tensor *v = gr_variable(gr_ones(ctx, GR_F64, gr_shape())), *x = v;
@@ -68,7 +69,7 @@ Test(program, deep_chains_do_not_recurse)
     EXPECT_VALUES(gr_grad(x, v), 1);
 }
 
-/* Each entry once, however many ways lead to it: 2^60 ways here. */
+/* Each entry is visited once, even if many paths lead to it. Here there are 2^60 paths. */
 Test(program, diamonds_are_met_once)
 {
     gr_tensor *v = gr_variable(gr_ones(ctx, GR_F64, gr_shape())), *x = v;
@@ -79,7 +80,7 @@ Test(program, diamonds_are_met_once)
     cr_expect_eq(visited() - before, 60);
 }
 
-/* Wide graphs in every order of the operands. */
+/* Wide graphs, with the operands in every order. */
 Test(program, wide_sums_in_any_order)
 {
     enum { COUNT = 500 };
@@ -94,7 +95,7 @@ Test(program, wide_sums_in_any_order)
     }
 }
 
-/* An input that is itself a result, and one that it depends on. */
+/* An input that is itself a result, together with an input that it depends on. */
 Test(program, intermediate_inputs)
 {
     gr_tensor *v = gr_variable(gr_full(ctx, GR_F64, gr_shape(2), 3)), *u = gr_square(v);
@@ -111,7 +112,7 @@ Test(program, intermediate_inputs)
 
 /* ---- Attributes ------------------------------------------------------------------------------ */
 
-/* An entry's attributes are a copy: what the caller does with its own later changes nothing. */
+/* An entry keeps a copy of its attributes. Later changes by the caller have no effect. */
 Test(program, attributes_are_copied)
 {
     gr_tensor *v = gr_variable(gr_full(ctx, GR_F64, gr_shape(3), 2));
@@ -119,7 +120,7 @@ Test(program, attributes_are_copied)
     EXPECT_VALUES(gr_grad(y, v), 12, 12, 12);
 }
 
-/* The same call on other values has the same attributes: they hold no number of the data. */
+/* Equal calls on other values have equal attributes: attributes do not depend on data. */
 Test(program, attributes_do_not_depend_on_data)
 {
     gr_entry *entries[2][256];
@@ -156,7 +157,8 @@ Test(program, attributes_do_not_depend_on_data)
 
 /* ---- In place -------------------------------------------------------------------------------- */
 
-/* An optimiser's step is entries: run again on what they found, they write the same bits. */
+/* An optimiser's step consists of entries. If they run again on the same values, they write the
+   same bits. */
 Test(program, a_step_runs_again)
 {
     gr_tensor *p = gr_parameter(sample(ctx, GR_F32, gr_shape(300), -1, 1));

@@ -1,5 +1,5 @@
-/* random.c - tests of core/engine/random.c and core/base/philox.c: known answers, distributions, and that nothing but seed, call
- * and index matters.
+/* random.c - tests of core/engine/random.c and core/base/philox.c: known answers, distributions,
+ * and that numbers depend only on seed, call and index.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,7 +17,8 @@ static void expect_words(uint64_t seed, uint64_t stream, uint64_t index, uint32_
               w.at[0], w.at[1], w.at[2], w.at[3]);
 }
 
-/* Of philox4x32 10 in Random123's kat_vectors: counter and key 0, all ones, and digits of pi. */
+/* From philox4x32 10 in Random123's kat_vectors: counter and key are 0, all ones, and digits of
+   pi. */
 Test(random, known_answers)
 {
     expect_words(0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8);
@@ -27,7 +28,7 @@ Test(random, known_answers)
                  UINT64_C(0x85a308d3243f6a88), 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1);
 }
 
-/* The same by the public function: seed 0, first call, elements 0 and 1. */
+/* The same answers from the public function: seed 0, first call, elements 0 and 1. */
 Test(random, known_answers_of_rand)
 {
     gr_context *other = gr_context_new(&(gr_context_options){.seed = 0});
@@ -43,7 +44,7 @@ Test(random, known_answers_of_rand)
     cr_expect_eq(gr_context_free(other), GR_OK);
 }
 
-/* Element i has words of counter i / 2, wherever the work is cut. */
+/* Element i takes words of counter i / 2, even if the work is cut elsewhere. */
 Test(random, each_element_has_its_words)
 {
     enum { FIRST = 3, COUNT = 70001 };
@@ -133,7 +134,7 @@ Test(random, permutation)
     }
 }
 
-/* Each of the 24 orders of four as often as the others. */
+/* Each of the 24 orders of four elements must be equally frequent. */
 Test(random, permutations_are_even)
 {
     enum { TIMES = 24000 };
@@ -166,10 +167,10 @@ Test(random, seed_call_and_index_alone)
     cr_expect_not(same_bits(x, again), "the next call");
     cr_expect(same_bits(gr_rand(same, GR_F64, gr_shape(100)), x));
     cr_expect_not(same_bits(gr_rand(other, GR_F64, gr_shape(100)), x), "another seed");
-    /* An element does not depend on how many there are, nor on the shape. */
+    /* An element does not depend on the number of elements or on the shape. */
     gr_tensor *more = gr_rand(same, GR_F64, gr_shape(50, 40));
     cr_expect(same_bits(gr_slice(gr_reshape(more, gr_shape(2000)), 0, 0, 100, 1), again));
-    /* Dtypes are roundings (downwards, to stay below 1) of the same number. */
+    /* Narrow dtypes round the same number down, so that it stays below 1. */
     double *wide = values_of(gr_rand(ctx, GR_F64, gr_shape(50))),
            *narrow = values_of(gr_rand(same, GR_F32, gr_shape(50)));
     for (int i = 0; i < 50; i++)

@@ -1,4 +1,4 @@
-/* regressions.c - faults of core that once were: each test failed before its fault was mended.
+/* regressions.c - former faults of core. Each test failed before the fault was fixed.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -44,7 +44,7 @@ static gr_status backward_through(void (*vjp)(const gr_node *, gr_tensor *, gr_t
     return status;
 }
 
-/* All three were passed over in silence, and the gradient was a part of itself. */
+/* All three cases gave no error, and the gradient was incomplete. */
 Test(regressions, a_rule_that_fails_fails_the_sweep)
 {
     gr_tensor *p = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(2)));
@@ -77,7 +77,7 @@ static gr_tensor *misfit(gr_tensors in, void *data)
     return gr_here(gr_add(in.at[0], gr_ones_like(gr_zeros(ctx, GR_F64, gr_shape(7)))), "f.c", 1);
 }
 
-/* It used to be called amid a sweep, which left recording switched off and scopes open. */
+/* The handler was called inside a sweep. A longjmp from it left recording off and scopes open. */
 Test(regressions, a_handler_that_leaves_leaves_nothing_open)
 {
     static const gr_op op = {.name = "own", .arity = 1, .run = copy_run, .vjp = misfit_vjp};
@@ -142,7 +142,7 @@ Test(regressions, an_index_of_any_size_is_only_outside)
     gr_error_clear(ctx);
 }
 
-/* An op without GR_OP_STRIDED and with a shape rule read beyond an operand that does not
+/* An op with a shape rule and without GR_OP_STRIDED read beyond an operand that does not
    broadcast. */
 static gr_status smaller_shape(const gr_call *call, gr_form *results)
 {

@@ -1,5 +1,5 @@
-/* scope.c - tests of core/scope.c and core/memory.c: what dies with a scope, what stays, and that a
- * training loop needs the allocator no more.
+/* scope.c - tests of core/base/scope.c and core/base/memory.c: what is freed with a scope, what
+ * stays, and that a training loop soon needs no more allocations.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -61,7 +61,7 @@ Test(scope, dead_tensors_are_refused)
     expect_error(ctx, GR_ERROR_SCOPE, "zeros_like: operand 0 belongs to a scope that has ended");
 }
 
-/* A header is not given to another tensor in the very next scope. */
+/* The next scope must not use a header again for another tensor. */
 Test(scope, dead_tensors_stay_dead_for_a_while)
 {
     open_scope();
@@ -130,7 +130,7 @@ Test(scope, keep)
     expect_fine(ctx);
 }
 
-/* An empty view of any strides, and a scalar that still adapts. */
+/* An empty view with any strides, and a scalar that still adapts. */
 Test(scope, keep_of_the_unusual)
 {
     open_scope();
@@ -186,7 +186,7 @@ Test(scope, end_closes_no_grad)
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
-/* After a scope that could not begin its end ends no other. */
+/* If a scope could not begin, its end must not end another scope. */
 Test(scope, begin_without_memory)
 {
     open_scope();
@@ -254,7 +254,7 @@ Test(scope, report_of_memory)
     cr_expect_eq(gr_context_free(other), GR_OK);
 }
 
-/* Each element of each tensor stays its own: buffers of all sizes do not overlap. */
+/* Buffers of all sizes must not overlap, so each tensor keeps its own elements. */
 Test(scope, buffers_do_not_overlap)
 {
     enum { MANY = 300 };

@@ -1,5 +1,5 @@
-/* tensor.c - tests of core/tensor.c, core/create.c and core/convert.c: making tensors, looking at
- * them, reading and writing.
+/* tensor.c - tests of core/tensor/tensor.c, core/tensor/convert.c and core/engine/create.c: making
+ * tensors, looking at them, reading and writing.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -238,7 +238,7 @@ Test(tensor, read)
     expect_fine(ctx);
 }
 
-/* Strided and broadcast, many dimensions, more than any buffer on the way. */
+/* Strided and broadcast views with many dimensions, larger than every internal buffer. */
 Test(tensor, read_of_large_views)
 {
     gr_tensor *x = gr_reshape(gr_arange(ctx, GR_I32, 6 * 70 * 80), gr_shape(6, 70, 80));

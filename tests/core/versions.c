@@ -1,5 +1,5 @@
-/* versions.c - a gradient that would read a value written since it was recorded is an error and never
- * a number.
+/* versions.c - a gradient that would read a value written after the recording gives an error, not a
+ * wrong number.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,7 +11,7 @@ static const double two[] = {2, 2, 2};
 
 static gr_tensor *threes(void) { return gr_parameter(gr_full(ctx, GR_F64, gr_shape(3), 3)); }
 
-/* The error names op, operand, shape, writer and both places; the gradients are as before. */
+/* The error names op, operand, shape, writer and both places. The gradients are unchanged. */
 Test(versions, a_write_after_recording_is_noticed)
 {
     gr_tensor *w = threes(), *y = sum_of(gr_mul(w, gr_mul(w, w)));
@@ -31,7 +31,8 @@ Test(versions, a_write_after_recording_is_noticed)
     EXPECT_VALUES(gr_gradient(w), 12, 12, 12);
 }
 
-/* Two nets that are trained in turn: a step between the backwards of losses that share a graph. */
+/* Two nets that are trained in turn, with losses that share a graph. The step comes between their
+   backwards. */
 Test(versions, a_step_between_two_backwards_is_noticed)
 {
     gr_tensor *w = threes();
@@ -46,7 +47,8 @@ Test(versions, a_step_between_two_backwards_is_noticed)
     gr_error_clear(ctx);
 }
 
-/* What no gradient reads may change: an addition's operands, a result that is not needed. */
+/* Values that no gradient reads may change: an addition's operands, and a result that no rule
+   reads. */
 Test(versions, values_that_no_gradient_reads_may_change)
 {
     gr_tensor *w = threes();
@@ -61,7 +63,7 @@ Test(versions, values_that_no_gradient_reads_may_change)
     gr_error_clear(ctx);
 }
 
-/* Writes are counted by buffer, whatever view they go through. */
+/* Writes are counted for the buffer, even if they go through different views. */
 Test(versions, writes_through_views_are_noticed)
 {
     gr_tensor *x = gr_full(ctx, GR_F64, gr_shape(3), 5), *w = threes();
@@ -86,7 +88,7 @@ Test(versions, second_order_is_noticed)
     gr_error_clear(ctx);
 }
 
-/* Fused losses, whose gradients are computed ahead, are no exception. */
+/* Fused losses compute their gradients ahead. They detect writes too. */
 Test(versions, losses_are_noticed)
 {
     gr_tensor *x = threes(), *y = gr_full(ctx, GR_F64, gr_shape(3), 0.5);
@@ -100,7 +102,7 @@ Test(versions, losses_are_noticed)
     }
 }
 
-/* The data of each step may be written over before the next one is recorded. */
+/* A loop may overwrite its data in each step before it records the next one. */
 Test(versions, a_loop_may_refill_its_data)
 {
     gr_tensor *w = threes(), *x = gr_zeros(ctx, GR_F64, gr_shape(3));

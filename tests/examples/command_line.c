@@ -1,7 +1,7 @@
-/* command_line.c - train and predict as their users meet them: what they refuse, with which words
- * and which status, what they leave behind, and that their figures can be had again.
+/* command_line.c - tests of train and predict from the command line: errors with messages and
+ * statuses, the files that they leave, and that their figures can be reproduced.
  *
- * GR_EXAMPLES names the folder of the programs (build/examples); GR_SHARED the folder of data/.
+ * GR_EXAMPLES is the folder of the programs (build/examples). GR_SHARED is the folder of data/.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -22,7 +22,7 @@
 
 static char programs[PATH_MAX], shared[PATH_MAX + 32], folder[] = "/tmp/gradus-examples-XXXXXX";
 
-/* Criterion runs each test in a process of its own, so the working folder is the test's. */
+/* Criterion runs each test in its own process, so a test may change the working folder. */
 static void enter(void)
 {
     const char *named = getenv("GR_EXAMPLES"), *data = getenv("GR_SHARED");
@@ -50,7 +50,7 @@ static void put(const char *path, const char *text)
     cr_assert(fclose(file) == 0);
 }
 
-/* A whole file with a 0 behind it, to be freed; NULL if there is none. */
+/* Reads a whole file and adds a 0 at the end. The caller frees it. NULL if there is no file. */
 static char *get(const char *path, size_t *size)
 {
     FILE *file = fopen(path, "rb");
@@ -78,7 +78,7 @@ static bool same_files(const char *left, const char *right)
 
 enum { MOST_WORDS = 24 };
 
-/* Starts "PROGRAM ARGUMENT ...", split at blanks; stdout goes to the file out, stderr to err. */
+/* Starts "PROGRAM ARGUMENT ...", split at blanks. stdout goes to the file out, stderr to err. */
 static pid_t start(const char *line, char **environment)
 {
     char words[PATH_MAX], program[PATH_MAX + 64], *list[MOST_WORDS] = {0};
@@ -100,7 +100,8 @@ static pid_t start(const char *line, char **environment)
     return child;
 }
 
-/* The exit status; 128 + n where signal n ended the program, which is never right. */
+/* Returns the exit status. If signal n ended the program, which is always wrong, returns 128 +
+   n. */
 static int finish(pid_t child)
 {
     int status;
@@ -120,8 +121,8 @@ static int count_lines(const char *text)
     return count;
 }
 
-/* Status 2, nothing on stdout, one line on stderr that holds `words`, and the files that would have
-   been written are as they were. */
+/* Checks for status 2, empty stdout, and one line on stderr that holds `words`. No output file may
+   change. */
 static void expect_refusal(const char *line, const char *words)
 {
     put("old.safetensors", "the old model");
@@ -159,16 +160,16 @@ Test(command_line, refuses_bad_files)
         {"a,b,y\n1,2,0\n1,two,1\n3,4,1\n", "bad.csv:3:3"},   /* text for a number */
         {"a,b,y\n1,2,0\n1,2x,1\n3,4,1\n", "bad.csv:3:3"},    /* a number and more */
         {"a,b,y\n1,2,0\nnan,2,1\n3,4,1\n", "bad.csv:3:1"},   /* not finite */
-        {"a,b,y\n1,2,0\n1,-inf,1\n3,4,1\n", "bad.csv:3:3"},  /* nor this */
-        {"a,b,y\n1,2,0\n1,1e999,1\n3,4,1\n", "bad.csv:3:3"}, /* nor this */
+        {"a,b,y\n1,2,0\n1,-inf,1\n3,4,1\n", "bad.csv:3:3"},  /* not finite */
+        {"a,b,y\n1,2,0\n1,1e999,1\n3,4,1\n", "bad.csv:3:3"}, /* not finite */
         {"a,b,y\n1,2,0\n1,,1\n3,4,1\n", "bad.csv:3:3"},      /* a missing cell */
         {"a,b,y\n1,2,0\n1,2,\n3,4,1\n", "bad.csv:3:5"},      /* a missing class */
         {"a,b,z\n1,2,0\n1,2,1\n", "'y'"},                    /* no target */
-        {"a,b,y\n1,2,1\n1,2,1\n", "only one class"},         /* all positive */
-        {"a,b,y\n1,2,0\n1,2,0\n", "'1'"},                    /* none positive */
-        {"a,a,y\n1,2,0\n1,2,1\n", "'a'"},                    /* two columns of one name */
-        {"y\n0\n1\n", "no column"},                          /* nothing to learn from */
-        {"a,b,y\n1,2,0\n2,3,0\n3,4,0\n4,5,1\n", "1 rows"},   /* too few to hold one out */
+        {"a,b,y\n1,2,1\n1,2,1\n", "only one class"},         /* all rows are positive */
+        {"a,b,y\n1,2,0\n1,2,0\n", "'1'"},                    /* no row is positive */
+        {"a,a,y\n1,2,0\n1,2,1\n", "'a'"},                    /* two columns with the same name */
+        {"y\n0\n1\n", "no column"},                          /* no column to learn from */
+        {"a,b,y\n1,2,0\n2,3,0\n3,4,0\n4,5,1\n", "1 rows"},   /* too few rows to hold one out */
         {"a,b,y\n1e308,2,0\n1e308,2,0\n1e308,3,0\n1e308,4,1\n1e308,4,1\n-1e308,5,1\n",
          "'a'"},                                /* overflow */
         {"a,b,y\n1,\"2,0\n1,2,1\n", "bad.csv"}, /* a quote without an end */
@@ -249,7 +250,7 @@ Test(command_line, answers_wrong_usage_with_status_2)
     cr_expect(run("predict --help") == 0);
 }
 
-/* Every length that a model can be cut to, and every kind of file that is none. */
+/* Models that are cut at every length, and other files that are not models. */
 Test(command_line, predict_refuses_what_is_no_model)
 {
     put("good.csv", good);
@@ -335,7 +336,7 @@ Test(command_line, predict_gives_a_probability_for_each_row)
     free(said);
 }
 
-/* The loss grows without bounds: one line, status 1, and no model. */
+/* The loss grows without limit: one line of error, status 1, and no model. */
 Test(command_line, divergence_is_said)
 {
     cr_expect(run("train --lr 999 --quiet --save new.safetensors --plot new.png") == 1);
@@ -346,7 +347,7 @@ Test(command_line, divergence_is_said)
     cr_expect(access("new.safetensors", F_OK) != 0);
 }
 
-/* The same bytes whatever computes them. */
+/* Instruction set and threads must not change a byte. */
 Test(command_line, instruction_set_and_threads_change_nothing)
 {
     char *plain[] = {"PATH=/usr/bin:/bin", NULL};
@@ -367,7 +368,7 @@ Test(command_line, interrupt_saves_the_best_weights)
 {
     pid_t child = start("train --epochs 1000000", environ);
     size_t size = 0;
-    for (int i = 0; i < 600 && !size; i++) { /* until it says that the training has begun */
+    for (int i = 0; i < 600 && !size; i++) { /* waits for the message that the training has begun */
         usleep(50000);
         char *said = get("err", &size);
         size = said && strstr(said, "gradient check") ? size : 0;

@@ -1,4 +1,4 @@
-/* csv.c - tests of io/csv.c: what RFC 4180 says, and every refusal with its words.
+/* csv.c - tests of io/csv.c: the rules of RFC 4180, and every error with its message.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -18,14 +18,14 @@ static gr_csv *read_bytes(const char *bytes, size_t count)
 
 static gr_csv *read_text(const char *text) { return read_bytes(text, strlen(text)); }
 
-/* Reading this text fails with these words. */
+/* Checks that this text is refused with this message. */
 static void refuses(const char *text, const char *message)
 {
     cr_expect_null(read_text(text), "%s", text);
     expect_error(GR_ERROR_FORMAT, message);
 }
 
-/* Rows and columns, and every cell in one string: "a|b/1|2". */
+/* Checks the rows and columns, with every cell in one string: "a|b/1|2". */
 static void reads(const char *text, const char *cells)
 {
     char found[512] = "";
@@ -125,7 +125,7 @@ Test(csv, refuses_a_record_longer_than_allowed)
                  "csv: t.csv:3:2: record is longer than 6 bytes; a quote was opened at 2:3");
 }
 
-/* 200 MB without a line end, most of it a hole, which a file system makes in no time. */
+/* 200 MB without a line end. Most of it is a hole in a sparse file, so the file is made at once. */
 Test(csv, refuses_a_huge_line_without_reading_it_all)
 {
     char *line = malloc(20 << 20);
@@ -153,7 +153,7 @@ Test(csv, keeps_memory_in_proportion_to_the_file)
     cr_expect_lt(gr_memory(ctx).peak_bytes, 8 << 20);
 }
 
-/* Pieces end anywhere in it: in quotes, between the two of "", between CR and LF. */
+/* Pieces end at every position: inside quotes, between the two quotes of "", between CR and LF. */
 Test(csv, reads_across_pieces)
 {
     for (int shift = 0; shift < 14; shift++) {
@@ -286,7 +286,7 @@ Test(csv, reads_numbers_in_any_locale)
     }
 }
 
-/* The second cell of row 2 is refused, with these words behind its place. */
+/* Checks that the second cell of row 2 is refused, with this text after its place. */
 static void refuses_number(const char *cell, const char *what)
 {
     char text[512], message[512];
@@ -411,7 +411,8 @@ Test(csv, refuses_tensors_of_other_columns)
     gr_csv_free(csv);
 }
 
-/* Every allocation fails once; the error is MEMORY, nothing is kept, and the next call works. */
+/* Each allocation fails once. The error must be MEMORY, no memory may be left, and the next call
+   must work. */
 Test(csv, survives_every_failed_allocation)
 {
     put_file("t.csv", "a,b\n1,2\n3,4\n", 12);
@@ -428,5 +429,5 @@ Test(csv, survives_every_failed_allocation)
         }
         gr_csv_free(csv);
     }
-    cr_expect_geq(failures, 7); /* table, path, piece, text, cells, rows, names; then it works */
+    cr_expect_geq(failures, 7); /* for table, path, piece, text, cells, rows, names */
 }

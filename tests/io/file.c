@@ -1,7 +1,7 @@
-/* file.c - tests of io/file.c: a file is replaced whole or not at all, whatever fails.
+/* file.c - tests of io/file.c: a file is replaced as a whole or not at all, and any call may fail.
  *
- * The system calls that a save makes are defined here once more, so that the linker takes these and
- * each can be made to fail.
+ * This file defines the system calls of a save again. The linker takes these, so that each can
+ * fail.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -24,8 +24,8 @@ enum call { OPENAT, READ, WRITE, FSYNC, CLOSE, RENAME, FCHMOD, FLOCK, FCNTL, CAL
 static const char *const call_names[] = {"openat", "read",   "write", "fsync", "close",
                                          "rename", "fchmod", "flock", "fcntl"};
 
-/* The k-th of one kind fails with this error. Short reads and writes are of half the bytes; a stuck
-   write is of none. */
+/* The k-th call of one kind fails with this error. shortened: reads and writes transfer half of the
+   bytes. stuck: writes transfer none. */
 static struct plan {
     bool armed, shortened, stuck;
     enum call call;
@@ -66,7 +66,7 @@ int fchmod(int file, mode_t mode)
 }
 int flock(int file, int how) { return fails(FLOCK) ? -1 : (int)syscall(SYS_flock, file, how); }
 
-/* A file is closed even where close says that it failed. */
+/* close really closes the file, even if it reports a failure. */
 int close(int file)
 {
     bool failing = fails(CLOSE);
@@ -177,7 +177,7 @@ Test(file, follows_links)
     expect_error(GR_ERROR_IO, "write_file: loop: cannot write: Too many levels of symbolic links");
 }
 
-/* What cannot be written says so, and no file is left. */
+/* Checks that a path that cannot be written gives an error, and that no file is left. */
 static void refuses(const char *path, const char *message)
 {
     int before = count_files(false);
@@ -190,7 +190,8 @@ Test(file, refuses_what_is_no_file)
 {
     cr_assert_eq(mkdir("d", 0700), 0);
     cr_assert_eq(mkfifo("pipe", 0600), 0);
-    /* As root a save that is broken would replace /dev/full itself: then one of our own. */
+    /* If a save were broken, root would replace /dev/full itself. So root uses a device of its
+       own. */
     if (geteuid() != 0)
         refuses("/dev/full", "write_file: /dev/full: is not a regular file");
     else if (mknod("full", S_IFCHR | 0666, makedev(1, 7)) == 0)
@@ -255,7 +256,7 @@ Test(file, refuses_wrong_arguments)
 
 static const gr_metadata note[] = {{"k", "v"}};
 
-/* A checkpoint of three writes. */
+/* Saves a checkpoint. It takes three writes. */
 static gr_status save(double value)
 {
     gr_named_tensor tensors[] = {{"w", gr_full(ctx, GR_F64, gr_shape(100), value)},
@@ -277,7 +278,7 @@ typedef struct pair {
     size_t old_count, new_count;
 } pair;
 
-/* Old and new file, and how many calls of each kind replacing the one by the other takes. */
+/* Makes an old and a new file. Counts the calls of each kind that one replacement takes. */
 static pair make_pair(int *calls_made)
 {
     pair p;
@@ -293,8 +294,8 @@ static pair make_pair(int *calls_made)
     return p;
 }
 
-/* With one call failing: an error and the old file, or, where the failure does no harm or comes
-   after the rename, the new one. Nothing else is left in the folder. */
+/* Lets one call fail. There must be an error and the old file. If the failure is harmless or comes
+   after the rename, there must be the new file. No other file may be left in the folder. */
 static void check_failure(const pair *p, enum call call, int k, int error)
 {
     put_file("t", p->old, p->old_count);
@@ -309,7 +310,7 @@ static void check_failure(const pair *p, enum call call, int k, int error)
     cr_expect_eq(count_files(false), 1, "%s %d leaves a file", call_names[call], k);
     if (call == WRITE || call == RENAME || call == FCHMOD || call == FCNTL)
         cr_expect(status != GR_OK && !in_place, "%s %d", call_names[call], k);
-    if (call == FSYNC || (call == CLOSE && k == 1)) /* the first close is the new file's */
+    if (call == FSYNC || (call == CLOSE && k == 1)) /* the first close is that of the new file */
         cr_expect_neq(status, GR_OK, "%s %d", call_names[call], k);
     if (status != GR_OK)
         cr_expect_not_null(strstr(gr_error_message(ctx), strerror(error)));
@@ -321,7 +322,7 @@ Test(file, keeps_the_old_file_whatever_call_fails)
     int made[CALLS];
     pair p = make_pair(made);
     static const enum call always[] = {WRITE, FSYNC, CLOSE, RENAME, FCHMOD, FCNTL, OPENAT, FLOCK};
-    for (int i = 0; i < CALLS - 1; i++) { /* it reads nothing */
+    for (int i = 0; i < CALLS - 1; i++) { /* a save reads nothing */
         cr_expect_geq(made[always[i]], 1, "%s", call_names[always[i]]);
         for (int k = 1; k <= made[always[i]]; k++) {
             check_failure(&p, always[i], k, EIO);
@@ -391,7 +392,7 @@ Test(file, reads_in_pieces_and_after_interruptions)
     expect_error(GR_ERROR_IO, "csv: t.csv: cannot read: Input/output error");
 }
 
-/* Without a handler the signal would end the process. */
+/* Without the special handling, the signal would end the process. */
 Test(file, survives_a_limit_on_the_size_of_files)
 {
     char bytes[1 << 16] = {0};
@@ -455,7 +456,7 @@ Test(file, refuses_more_saves_at_once_than_slots)
     cr_expect_eq(count_files(false), 1);
 }
 
-/* Writes text of one letter, of a length that fits the letter, again and again. */
+/* Writes one letter again and again. The length of the text depends on the letter. */
 static int save_often(char letter)
 {
     char text[40000];

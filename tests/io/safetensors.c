@@ -1,4 +1,4 @@
-/* safetensors.c - tests of the writer and the reader of safetensors, and of what attacks them.
+/* safetensors.c - tests of the writer and the reader of safetensors, also with hostile files.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,7 +13,7 @@ TestSuite(safetensors, .init = begin, .fini = end);
 
 /* ---- Helpers --------------------------------------------------------------------------------- */
 
-/* A file from its parts: a header of any length stated, and data. */
+/* Writes a file from its parts: a stated length, a header, and data. */
 static void put_parts(uint64_t stated, const void *header, size_t length, const void *data,
                       size_t count)
 {
@@ -48,7 +48,8 @@ static void refuses(const char *header, size_t data_count, const char *message)
     expect_refused(message);
 }
 
-/* jansson refuses the header; its words may change from version to version, but not these. */
+/* Checks that jansson refuses the header. Its messages change between versions, but not these
+   words. */
 static void refuses_json(const char *header, size_t data_count, const char *words)
 {
     put_header(header, data_count);
@@ -77,7 +78,8 @@ static void accepts(const char *header, size_t data_count, int64_t tensors)
 
 /* ---- Writing and reading --------------------------------------------------------------------- */
 
-/* Every dtype with bytes of its own, a 0-d tensor, empty ones, one of 8 dimensions. */
+/* Makes tensors of every dtype with different bytes: also a 0-d one, empty ones, and one with 8
+   dimensions. */
 static int64_t make_tensors(gr_named_tensor *tensors)
 {
     static const float f32[] = {1.5f, -0.0f, 1e-45f, 3.4e38f, 0, -7};
@@ -139,8 +141,8 @@ Test(safetensors, gives_back_what_was_saved)
     gr_archive_free(archive);
 }
 
-/* The bytes are the format's own, and not only ours: checked here once by hand. The checksum is
-   that of "123456789", which every description of CRC-32 gives. */
+/* The expected bytes are written by hand from the format, so that writer and reader cannot share a
+   mistake. The checksum is that of "123456789", which every description of CRC-32 gives. */
 Test(safetensors, writes_the_bytes_of_the_format)
 {
     const gr_named_tensor tensors[] = {
@@ -245,13 +247,13 @@ Test(safetensors, saves_nothing_at_all)
     gr_archive_free(archive);
 }
 
-/* Views are saved as the elements that they show, and read into them. */
+/* A view is saved as the elements that it shows, and is filled when it is read. */
 Test(safetensors, saves_and_reads_strided_tensors)
 {
     static const float numbers[] = {1, 2, 3, 4, 5, 6}, turned[] = {1, 4, 2, 5, 3, 6};
     gr_tensor *x = gr_from_data(ctx, GR_F32, gr_shape(2, 3), numbers);
     gr_tensor *view = gr_from_data(ctx, GR_F32, gr_shape(3, 2), zeros);
-    /* a transpose by hand: what is tested here must not depend on ops */
+    /* This transposes without gr_transpose, because the test must not depend on ops. */
     const gr_dims shape = gr_shape(3, 2), strides = gr_shape(1, 3);
     gr_tensor *transposed = gr_restrided(ctx->scope, x, &shape, &strides, 0);
     const gr_named_tensor out = {"x", transposed}, in = {"x", view};
@@ -465,7 +467,7 @@ Test(safetensors, refuses_deep_nesting)
     free(header);
 }
 
-/* A header of so many times `item`, with what the process needs to refuse it. */
+/* Checks that a header with `count` copies of `item` is refused, with little memory. */
 static void refuses_repeated(const char *item, size_t count, const char *message)
 {
     size_t size = strlen(item);
@@ -487,7 +489,7 @@ Test(safetensors, refuses_headers_that_ask_for_memory)
     refuses_repeated(list, 1, "load: t: header has a list of more than 64 values at byte 138");
 }
 
-/* 10^5 tensors on the same bytes: refused at once. */
+/* 10^5 tensors on the same bytes are refused at once. */
 Test(safetensors, refuses_many_on_the_same_bytes)
 {
     enum { COUNT = 100000 };
@@ -536,8 +538,8 @@ Test(safetensors, refuses_damaged_data)
     expect_refused("load: t: " W " is damaged: its CRC-32 is b2288182, the file states CBF43926");
 }
 
-/* Every byte of a file changed to every value: never a crash, never something else than an error or
-   a whole archive. */
+/* Changes each byte of a file to each value. The result must be an error or a whole archive, never
+   a crash. */
 Test(safetensors, survives_every_changed_byte)
 {
     const gr_named_tensor tensors[] = {{"w", gr_ones(ctx, GR_F32, gr_shape(2, 1))},
@@ -718,7 +720,8 @@ Test(safetensors, refuses_tensors_that_cannot_be_used)
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
-/* One call fails until there is memory for all that it asks for. */
+/* Calls with one failing allocation after the other, until the call succeeds. Returns the number of
+   failures. */
 static int64_t count_failures(bool (*call)(void))
 {
     int64_t failures = 0;
@@ -734,7 +737,7 @@ static int64_t count_failures(bool (*call)(void))
     return failures - 1;
 }
 
-static gr_tensor *turned; /* one that is not contiguous */
+static gr_tensor *turned; /* a tensor that is not contiguous */
 
 static bool save_turned(void)
 {
@@ -758,8 +761,8 @@ static void make_turned(void)
 Test(safetensors, survives_every_failed_allocation)
 {
     make_turned();
-    cr_expect_geq(count_failures(save_turned), 5); /* items, metadata, copy, key, text */
-    cr_expect_geq(count_failures(load_turned), 7); /* archive, path, text, lists, data, key */
+    cr_expect_geq(count_failures(save_turned), 5); /* for items, metadata, copy, key, text */
+    cr_expect_geq(count_failures(load_turned), 7); /* for archive, path, text, lists, data, key */
 }
 
 static int64_t json_calls, json_fails_at;
@@ -769,8 +772,8 @@ static void *json_allocate(size_t size)
     return ++json_calls == json_fails_at ? NULL : malloc(size);
 }
 
-/* jansson's own memory fails as well. Its parser cannot always say so: then the header is refused.
- */
+/* jansson's own allocations fail as well. Its parser cannot always report that, and then the header
+   is refused as malformed. */
 Test(safetensors, survives_every_failed_allocation_of_jansson)
 {
     bool (*const both[])(void) = {save_turned, load_turned};
@@ -816,7 +819,7 @@ static void save_forever(void)
     }
 }
 
-/* The file is one of the two versions, whole. */
+/* Checks that the file is one of the two versions, complete. */
 static void check_version(void)
 {
     gr_archive *archive = load();
@@ -828,7 +831,7 @@ static void check_version(void)
     gr_archive_free(archive);
 }
 
-/* A child that saves in a loop is killed at random moments. GRADUS_KILLS sets how often. */
+/* A child process saves in a loop and is killed at random moments. GRADUS_KILLS sets how often. */
 Test(safetensors, survives_kills)
 {
     const char *wanted = getenv("GRADUS_KILLS");

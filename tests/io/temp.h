@@ -1,4 +1,4 @@
-/* temp.h - a folder of its own for each test, files in it, and contexts that count their memory.
+/* temp.h - a separate folder for each test, files in it, and contexts that count their memory.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Criterion runs each test in a process of its own: the state of one. */
+/* Criterion runs each test in its own process, so this state belongs to one test. */
 static char folder[256];
 static gr_context *ctx;
 
@@ -25,7 +25,7 @@ static gr_context *new_context(void)
     return gr_context_new(&(gr_context_options){.allocator = &heap_allocator, .threads = 1});
 }
 
-/* Goes into a new folder, so that messages name files as short as the tests do. */
+/* Enters a new folder, so that the names of files in messages are short. */
 static void begin(void)
 {
     const char *temp = getenv("TMPDIR");
@@ -35,7 +35,7 @@ static void begin(void)
     ctx = new_context();
 }
 
-/* The number of files here; with `removing` they go. */
+/* Counts the files here. With `removing` it removes them. */
 static int count_files(bool removing)
 {
     int count = 0;
@@ -63,15 +63,16 @@ static void end(void)
 
 static void put_file(const char *path, const void *bytes, size_t count)
 {
-    unlink(path); /* a file system may flush one that is cut and written anew: thousands take
-                     minutes */
+    /* Without this, some file systems flush a file that is truncated and written again. Then
+       thousands of files take minutes. */
+    unlink(path);
     FILE *file = fopen(path, "wb");
     cr_assert_not_null(file);
     cr_assert_eq(fwrite(bytes, 1, count, file), count);
     cr_assert_eq(fclose(file), 0);
 }
 
-/* A file's bytes, to be freed. */
+/* Returns the bytes of a file. The caller frees them. */
 static inline char *get_file(const char *path, size_t *count)
 {
     struct stat is;
@@ -85,7 +86,7 @@ static inline char *get_file(const char *path, size_t *count)
     return bytes;
 }
 
-/* The context's error is this one, and is then forgotten. */
+/* Checks that the context has this error, and clears it. */
 static inline void expect_error(gr_status status, const char *message)
 {
     cr_expect_str_eq(gr_error_message(ctx), message);

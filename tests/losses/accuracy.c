@@ -1,8 +1,8 @@
-/* accuracy.c - how far values and gradients are from the truth, in units in the last place.
+/* accuracy.c - the errors of values and gradients, in units in the last place.
  *
- * The truth are the closed forms in long double. The unit is the ulp of the larger of the true
- * result and the terms that it is a sum of: where those cancel (a gradient near the probability
- * that equals the target) no method that rounds its terms does better. Elsewhere it is the plain
+ * The reference is the closed form in long double. The unit is the ulp of the true result, or of
+ * its largest term if that is larger. Terms can cancel (in a gradient near the probability that
+ * equals the target). Then no method that rounds its terms can do better. Elsewhere the unit is the
  * ulp of the result.
  *
  * SPDX-License-Identifier: MIT
@@ -15,14 +15,14 @@ TestSuite(accuracy, .init = begin, .fini = end);
 
 enum { GRID = 4001 };
 
-/* From -1e4 to 1e4, dense near 0: half of it lies within 313, a third within 42. */
+/* Logits from -1e4 to 1e4, dense near 0: half of them are within 313, a third within 42. */
 static double logit_at(int i)
 {
     const double t = (2.0 * i - (GRID - 1)) / (GRID - 1);
     return 1e4 * (t * t) * (t * t) * t;
 }
 
-/* From 0 to 1, dense at both ends: down to 1e-40, up to the last number below 1. */
+/* Probabilities from 0 to 1, dense at both ends: from 1e-40 to the largest number below 1. */
 static double probability_at(int i)
 {
     const double t = (double)i / (GRID - 1);
@@ -34,10 +34,10 @@ static const double HARD[] = {0, 1}, SOFT[] = {.5, .1, .9, 1e-6, .3, .7, 1.5, -.
 typedef struct setting {
     loss_kind kind;
     gr_dtype dtype;
-    double w, p; /* p = 0: not given */
+    double w, p; /* p = 0: no pos_weight */
 } setting;
 
-/* The largest error of each quantity over the grid with one target. */
+/* Finds the largest error of each quantity over the grid, with one target. */
 static void measure(const setting *s, double target, double *most)
 {
     static double x[GRID], y[GRID], w[GRID], p[GRID];
@@ -93,7 +93,7 @@ static void expect_accuracy(loss_kind kind, gr_dtype dtype, const double *target
     }
 }
 
-/* Without weight and pos_weight, soft targets included. */
+/* Checks losses without weight and pos_weight, also with soft targets. */
 static void expect_accuracy_of_plain(loss_kind kind, double most)
 {
     double found[QUANTITIES] = {0};
@@ -104,7 +104,7 @@ static void expect_accuracy_of_plain(loss_kind kind, double most)
                   found[k]);
 }
 
-/* Floats are computed in double and rounded once: half an ulp (found: 0.500). */
+/* Floats are computed in double and rounded once, so the error is half an ulp (measured: 0.500). */
 Test(accuracy, of_floats_is_half_an_ulp)
 {
     expect_accuracy(LOGITS, GR_F32, HARD, 2, 0.501);
@@ -113,8 +113,9 @@ Test(accuracy, of_floats_is_half_an_ulp)
     expect_accuracy(PROBABILITIES, GR_F32, SOFT, 8, 0.501);
 }
 
-/* Found, at most: loss 2.9, dx 3.4, dy 1.9, dw 2.7, dp 2.5 with weight, pos_weight and soft
- * targets. */
+/* Measured maximum: loss 2.9, dx 3.4, dy 1.9, dw 2.7, dp 2.5, with weight, pos_weight and soft
+ * targets.
+ */
 Test(accuracy, of_doubles_is_three_ulp_and_four_with_both_weights)
 {
     expect_accuracy(LOGITS, GR_F64, HARD, 2, 3);
@@ -125,8 +126,7 @@ Test(accuracy, of_doubles_is_three_ulp_and_four_with_both_weights)
     expect_accuracy_of_plain(PROBABILITIES, 3);
 }
 
-/* From a block's size on the sum of plain logits is one pass of its own, which writes dx as well.
- */
+/* For at least one block of plain logits, the sum is a separate pass, which also writes dx. */
 static void expect_accuracy_of_one_pass(gr_dtype dtype, double target)
 {
     enum { COPIES = 3 };
@@ -168,7 +168,8 @@ Test(accuracy, of_the_one_pass_over_many_logits)
 
 enum { MANY = 1 << 24 };
 
-/* MANY inputs and targets, floats, of a generator of our own; every 16th target is 0 or 1. */
+/* Makes MANY inputs and targets, as floats, with a generator in this file. Every 16th target is 0
+   or 1. */
 static void fill(loss_kind kind, float *x, float *y)
 {
     uint64_t state = 1;
@@ -181,7 +182,7 @@ static void fill(loss_kind kind, float *x, float *y)
     }
 }
 
-/* The loss of one element, of a target in [0,1]. */
+/* Returns the loss of one element, for a target in [0,1]. */
 static long double true_loss(loss_kind kind, long double x, long double y)
 {
     if (kind == PROBABILITIES)
@@ -207,7 +208,7 @@ static void expect_relative(const char *what, double got, long double want, doub
               off);
 }
 
-/* Every 509th element of N times the mean's gradient, in norm and in the worst ulp. */
+/* Checks every 509th element of N times the mean's gradient, by norm and by the worst ulp. */
 static void expect_gradient(loss_kind kind, gr_dtype dtype, gr_tensor *dx, const float *x,
                             const float *y)
 {
@@ -235,7 +236,7 @@ static void expect_sums(loss_kind kind, gr_dtype dtype, const float *x, const fl
 {
     gr_tensor *input = gr_cast(gr_from_data(ctx, GR_F32, gr_shape(MANY), x), dtype);
     gr_tensor *target = gr_cast(gr_from_data(ctx, GR_F32, gr_shape(MANY), y), dtype);
-    /* The sum is in double throughout; a float result is rounded once. */
+    /* The sum is computed in double. A float result is rounded once. */
     const double most = dtype == GR_F64 ? 1e-14 : 0x1p-24 * 1.001;
     gr_tensor *in = gr_variable(input), *dx;
     gr_tensor *mean = loss_of(kind, in, &(gr_bce_args){.target = target});

@@ -1,9 +1,10 @@
-/* documents.c - the examples that the pages on these losses print, to the last digit:
+/* documents.c - the examples in the documentation of these losses, to the last digit:
  *
  *   the mapping pages  MindSpore's ops.binary_cross_entropy_with_logits beside PyTorch's (two
- * languages) the PyTorch page   torch.nn.functional.binary_cross_entropy_with_logits the object
- * page    mindspore.ops.BCEWithLogitsLoss the mint page
- * mindspore.mint.nn.functional.binary_cross_entropy
+ *                      languages)
+ *   the PyTorch page   torch.nn.functional.binary_cross_entropy_with_logits
+ *   the object page    mindspore.ops.BCEWithLogitsLoss
+ *   the mint page      mindspore.mint.nn.functional.binary_cross_entropy
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,7 +18,7 @@ static const double LABEL[] = {0.3, 0.8, 1.2, -0.6, 0.1, 2.2};
 static gr_tensor *logit(gr_dtype dtype) { return make(dtype, gr_shape(2, 3), LOGIT); }
 static gr_tensor *label(gr_dtype dtype) { return make(dtype, gr_shape(2, 3), LABEL); }
 
-/* As the pages print it: the shortest digits that give the float back. */
+/* Checks the digits of the documentation: the shortest digits that give the same float. */
 static void prints_as(gr_tensor *x, const char *digits)
 {
     char text[64];
@@ -61,7 +62,7 @@ Test(documents, the_object_pages_example)
     cr_expect_eq(gr_dtype_of(none), GR_F32);
 }
 
-/* The same numbers as MindSpore's own test and PyTorch's floats give them: to their last digits. */
+/* Compares with numbers from MindSpore's own test, which PyTorch's floats give too. */
 static void reads_as(gr_tensor *x, const double *printed, double rounding)
 {
     double *values = values_of(x);
@@ -103,7 +104,7 @@ static double mint(gr_dtype dtype, gr_reduction reduction)
 
 Test(documents, the_mint_pages_example)
 {
-    /* The page prints 0.38240486; the true value, 0.38240482..., lies between its neighbours. */
+    /* The page has 0.38240486. The true value is 0.38240482..., between two floats. */
     const double printed = (double)0.38240486F;
     cr_expect_leq(fabs(mint(GR_F32, GR_MEAN) - printed), 0x1p-25, "%.9g", mint(GR_F32, GR_MEAN));
     const long double sum = -(logl(.8L) + 2 * logl(.7L) + 2 * logl(.9L));
@@ -117,15 +118,15 @@ Test(documents, the_mint_pages_example)
 
 Test(documents, the_mint_pages_weighted_mean_is_over_all_elements)
 {
-    /* "weighted mean" divides by N, not by the sum of the weights, which is there by its own name.
-     */
+    /* "weighted mean" divides by N, not by the sum of the weights. The option for that sum is
+       GR_WEIGHTS. */
     gr_tensor *loss = gr_bce(ROW(GR_F64, .2, .7, .1), ROW(GR_F64, 0, 1, 0),
                              .weight = ROW(GR_F64, 1, 2, 2), .denominator = GR_WEIGHTS);
     cr_expect_float_eq(gr_item(loss), 0.2294, 5e-5);
     cr_expect_float_eq(mint(GR_F64, GR_MEAN), 0.3824, 5e-5);
 }
 
-/* Element [b,c,h,w] of a loss of zeros against ones: pos_weight log 2 there. */
+/* Checks that element [b,c,h,w] is pos_weight times log 2. The input is 0 and the target 1. */
 static void weighs_as(gr_tensor *loss, double (*weight)(int b, int c, int h, int w))
 {
     for (int i = 0; i < 2 * 3 * 2 * 2; i++) {
@@ -184,7 +185,7 @@ Test(documents, the_pytorch_object_pages_example)
         gr_tensor *y = gr_ones(ctx, dtype, gr_shape(10, 64)),
                   *p = gr_ones(ctx, dtype, gr_shape(64));
         const double loss = gr_item(gr_bce_with_logits(x, y, .pos_weight = p));
-        cr_expect_leq(fabs(loss - 0.2014132633), 1.6e-8, "%.10f", loss); /* a float's, 1 ulp */
+        cr_expect_leq(fabs(loss - 0.2014132633), 1.6e-8, "%.10f", loss); /* 1 ulp of a float */
         expect_near(dtype, loss, log1pl(expl(-1.5L)), i ? 16 : 1, "mean");
     }
 }

@@ -1,6 +1,5 @@
-/* edges.c - the values at the edges of both binary cross entropies, line by line: saturated, huge
- * and infinite logits, probabilities of 0 and 1, targets outside [0,1], NaN, nothing at all, and
- * refusals.
+/* edges.c - extreme values of both binary cross entropies: saturated, huge and infinite logits,
+ * probabilities of 0 and 1, targets outside [0,1], NaN, empty tensors, and errors.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -8,7 +7,7 @@
 
 TestSuite(edges, .init = begin, .fini = end);
 
-/* An element and what it gives. ANY: not said here (the closed forms below say it). */
+/* An element and its expected results. ANY is not checked here, but by the closed forms below. */
 #define ANY 12345.0
 typedef struct row {
     double x, y, p;
@@ -20,7 +19,7 @@ static void expect_value(gr_dtype dtype, const row *r, const char *what, gr_tens
 {
     if (want == ANY)
         return;
-    /* The numbers below have nine digits, which is a float's precision. */
+    /* The numbers below have nine digits, which is enough for a float. */
     const double value = gr_get(got, gr_index(0)), off = ulps_off(GR_F32, value, want, 0);
     cr_expect(off <= 1.01, "%s x=%g y=%g p=%g: %s %.9g instead of %.9g", gr_dtype_name(dtype), r->x,
               r->y, r->p, what, value, want);
@@ -122,7 +121,7 @@ Test(edges, an_infinite_logit_that_agrees_leaves_the_mean_finite)
     }
 }
 
-/* Also where the logarithms are taken together, which is from a block's size on. */
+/* From one block on, the logarithms are computed together. This covers that path too. */
 Test(edges, an_infinite_logit_among_many)
 {
     enum { MANY = 24000 };
@@ -215,7 +214,7 @@ Test(edges, tiny_probabilities)
 
 Test(edges, probabilities_take_targets_outside_the_unit_interval)
 {
-    /* As PyTorch did before it checked: x = .3. */
+    /* As in PyTorch before it checked targets: x = .3. */
     static const row rows[] = {
         {.3, -.5, 1, -0.0669738, ANY, ANY},
         {.3, 2, 1, 2.0512707, ANY, ANY},
@@ -249,7 +248,7 @@ static const double POS_WEIGHTS_TRIED[] = {1, 3, .25, 0, -1};
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
-/* One column for each combination of target, weight and pos_weight. */
+/* Makes one column for each combination of target, weight and pos_weight. */
 enum { COLUMNS = 8 * 4 * 5 };
 static point column(int i)
 {
@@ -310,8 +309,8 @@ Test(edges, every_combination_is_the_closed_form)
 
 /* ---- NaN ------------------------------------------------------------------------------------- */
 
-/* Which quantities are NaN where an operand (x, y, w, p) is. The derivative in an operand of which
-   the loss is a linear function does not contain it. */
+/* Checks which quantities are NaN if an operand (x, y, w, p) is NaN. If the loss is linear in an
+   operand, the derivative in that operand does not contain it. */
 static void expect_nan(gr_dtype dtype, int operand, const bool *nan)
 {
     double in[] = {.5, .25, 2, 3};

@@ -1,8 +1,8 @@
-/* golden.c - both losses against PyTorch 2.13, and where PyTorch is off against the truth: the
- * cases of tests/golden/losses.jsonl, made by tests/golden/make.py, which says what each line
- * holds.
+/* golden.c - compares both losses with PyTorch 2.13, and with the true value where PyTorch is
+ * inexact. The cases are in tests/golden/losses.jsonl. tests/golden/make.py makes them, and
+ * describes the lines of that file.
  *
- * The file is GR_GOLDEN's, or tests/golden/losses.jsonl.
+ * GR_GOLDEN can name another file.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,8 +17,9 @@
 
 TestSuite(golden, .init = begin, .fini = end);
 
-/* Each is within 3 ulp of the truth: PyTorch's or the rounded truth, gradus by accuracy.c, with one
-   or two of the recorded rules' in the second derivatives. Found: 4. */
+/* Both sides are within 3 ulp of the true value: PyTorch's value or the rounded true value, and
+   gradus (see accuracy.c). Second derivatives take one or two ulp more from the recorded rules.
+   Measured: 4. */
 enum { TOLERANCE = 6 };
 enum { OF_LOSS, OF_DX, OF_DY, OF_DXX, OF_DXY, EXPECTED };
 static const char *const expected_names[EXPECTED] = {"loss", "dx", "dy", "dxx", "dxy"};
@@ -50,7 +51,7 @@ static gr_tensor *tensor_of(gr_dtype dtype, gr_dims shape, const json_t *data)
     return made;
 }
 
-/* An option, with its own shape, or NULL. */
+/* Returns an option with its own shape, or NULL. */
 static gr_tensor *option_of(gr_dtype dtype, const json_t *given)
 {
     if (!given)
@@ -79,7 +80,7 @@ static bool text_is(const json_t *line, const char *key, const char *value)
 
 typedef struct tally {
     int line, values, differing;
-    double most[2]; /* ulp, floats and doubles, where nothing cancels */
+    double most[2]; /* in ulp, for floats and doubles, where nothing cancels */
 } tally;
 
 static void expect_numbers(tally *t, const json_t *line, int quantity, gr_tensor *got)

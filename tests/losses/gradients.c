@@ -1,6 +1,6 @@
-/* gradients.c - the gradients of both losses: against differences, to second order, under every
- * option; the fused rule against the recorded one; second derivatives against their closed forms;
- * dtypes.
+/* gradients.c - the gradients of both losses: compared with differences, to second order, with
+ * every option. Compares the fused rule with the recorded rule, and second derivatives with their
+ * closed forms. Checks dtypes.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,7 +12,7 @@ TestSuite(gradients, .init = begin, .fini = end);
 
 /* ---- Against differences --------------------------------------------------------------------- */
 
-/* A loss as a function of input, target and, where they are given, weight and pos_weight. */
+/* A loss as a function of input and target, and of weight and pos_weight if they are given. */
 typedef struct problem {
     loss_kind kind;
     gr_bce_args args;
@@ -30,7 +30,7 @@ static gr_tensor *loss(gr_tensors in, void *data)
     return loss_of(p->kind, in.at[0], &args);
 }
 
-/* count numbers inside (0,1), the same every time, none equal to another. */
+/* Returns numbers inside (0,1). They are the same in each run, and all different. */
 static gr_tensor *numbers(gr_dims shape, int start)
 {
     double values[64];
@@ -42,7 +42,7 @@ static gr_tensor *numbers(gr_dims shape, int start)
     return make(GR_F64, shape, values);
 }
 
-/* Shapes that an option of a [2,3] input may have; the first stands for "not given". */
+/* Shapes for an option of a [2,3] input. The first one stands for "not given". */
 static gr_dims option_shape(int i)
 {
     const gr_dims shapes[] = {gr_shape(),     gr_shape(),     gr_shape(1),   gr_shape(3),
@@ -100,7 +100,7 @@ Test(gradients, mean_of_probabilities_for_every_shape) { check_shapes(PROBABILIT
 Test(gradients, sum_of_probabilities_for_every_shape) { check_shapes(PROBABILITIES, GR_SUM); }
 Test(gradients, elements_of_probabilities_for_every_shape) { check_shapes(PROBABILITIES, GR_NONE); }
 
-/* Each set of options, with all four operands. */
+/* Checks each set of options with all four operands. */
 static void check_options(loss_kind kind, gr_reduction reduction)
 {
     gr_tensor *mask = MAKE(GR_BOOL, gr_shape(2, 3), 1, 0, 1, 1, 1, 0),
@@ -196,7 +196,7 @@ static grid grid_of(loss_kind kind, gr_dtype dtype)
                   make(dtype, shape, p)};
 }
 
-/* Both rules against each other, in ulp of the closed form's largest term. */
+/* Compares both rules, in ulp of the largest term of the closed form. */
 static void compare_rules(loss_kind kind, gr_dtype dtype, bool with_pos_weight, double most)
 {
     const grid g = grid_of(kind, dtype);
@@ -238,7 +238,7 @@ Test(gradients, fused_and_recorded_rule_agree)
         }
 }
 
-/* The same for every option, at points where nothing is infinite. */
+/* Does the same for every option, at points where nothing is infinite. */
 static void compare_options(loss_kind kind, gr_dtype dtype, gr_bce_args args)
 {
     static const double x[] = {-30, -3, 0, 1, 4, 25},
@@ -287,7 +287,7 @@ Test(gradients, fused_and_recorded_rule_agree_under_options)
 
 /* ---- Second order ---------------------------------------------------------------------------- */
 
-/* d2 loss / d i d j, for i, j among x, y, w, p. */
+/* Returns d2 loss / d i d j, for i, j among x, y, w, p. */
 static double second(loss_kind kind, point a, int i, int j)
 {
     gr_tensor *in[] = {gr_variable(ONE(GR_F64, (double)a.x)), gr_variable(ONE(GR_F64, (double)a.y)),
@@ -364,7 +364,7 @@ Test(gradients, second_order_closed_forms)
 
 Test(gradients, second_order_where_others_lose_it)
 {
-    /* (x^2 - 2xy + y) cancels near x = y: in floats PyTorch is 1.3 % off here. */
+    /* (x^2 - 2xy + y) cancels near x = y. PyTorch's floats have an error of 1.3 % here. */
     gr_tensor *x = gr_variable(ROW(GR_F32, .999)), *y = ROW(GR_F32, 1);
     gr_tensor *twice = gr_grad(gr_grad(gr_bce(x, y), x), x);
     const long double c = .999F;
@@ -392,7 +392,7 @@ Test(gradients, third_order_is_there)
 
 Test(gradients, pos_weight_scales_the_positive_part_only)
 {
-    /* Another library once let pos_weight scale the whole loss and gave 0.54305774 here. */
+    /* An error in another library let pos_weight scale the whole loss. It gave 0.54305774 here. */
     gr_tensor *half = ONE(GR_F32, .5);
     gr_tensor *value = gr_bce_with_logits(half, half, .weight = half, .pos_weight = ONE(GR_F32, 2));
     expect_near(GR_F32, gr_item(value), .5L * (.5L * softplus(.5L) + 2 * .5L * softplus(-.5L)), 1,
@@ -446,8 +446,8 @@ Test(gradients, of_halves_are_computed_wider_and_rounded_once)
 
 Test(gradients, a_half_sum_loses_nothing_on_the_way)
 {
-    /* 2906 log 2 = 2014.3, the nearest bf16 2016; with each element rounded to bf16 first: 2009.2,
-     * 2008. */
+    /* 2906 log 2 = 2014.3, and the nearest bf16 is 2016. If each element were rounded to bf16
+       first, the sum would be 2009.2, rounded to 2008. */
     gr_tensor *x = gr_zeros(ctx, GR_BF16, gr_shape(2906));
     gr_tensor *sum = gr_bce_with_logits(x, x, .reduction = GR_SUM);
     cr_expect_eq(gr_dtype_of(sum), GR_BF16);
@@ -520,7 +520,7 @@ Test(gradients, an_operand_used_twice_gets_both)
 {
     gr_tensor *x = gr_variable(ROW(GR_F64, .25, .75));
     gr_tensor *dx = gr_grad(gr_bce(x, x, .reduction = GR_SUM), x);
-    for (int i = 0; i < 2; i++) { /* the entropy: log((1-x)/x) */
+    for (int i = 0; i < 2; i++) { /* the slope of the entropy is log((1-x)/x) */
         const long double a = i ? .75L : .25L;
         expect_near(GR_F64, gr_get(dx, gr_index(i)), logl((1 - a) / a), 4, "entropy's slope");
     }

@@ -1,5 +1,5 @@
-/* helpers.h - what the tests of the losses share: a context that counts its memory, tensors from
- * numbers, both losses behind one call, and the closed forms in long double.
+/* helpers.h - helpers that the tests of the losses share: a context that counts its memory, tensors
+ * from numbers, both losses with one call, and the closed forms in long double.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,7 +17,7 @@
 /* ---- A context, and its memory ------------------------------------------------------------------
  */
 
-/* Criterion runs each test in a process of its own: the state of one. */
+/* Criterion runs each test in its own process, so this state belongs to one test. */
 static gr_context *ctx;
 
 static inline gr_context *new_context(const char *isa, int threads)
@@ -35,7 +35,7 @@ static inline void end(void)
     cr_expect_eq(heap.live, 0, "%lld bytes were not given back", (long long)heap.live);
 }
 
-/* The context's error is this one, and is then forgotten. */
+/* Checks that the context has this error, and clears it. */
 static inline void expect_error(gr_tensor *result, gr_status status, const char *message)
 {
     cr_expect(gr_failed(result), "%s: did not fail", message);
@@ -46,7 +46,7 @@ static inline void expect_error(gr_tensor *result, gr_status status, const char 
 
 /* ---- Tensors from numbers -------------------------------------------------------------------- */
 
-/* Numbers in row-major order, rounded to dtype. */
+/* Makes a tensor from numbers in row-major order, rounded to dtype. */
 static inline gr_tensor *make(gr_dtype dtype, gr_dims shape, const double *values)
 {
     return gr_cast(gr_from_data(ctx, GR_F64, shape, values), dtype);
@@ -54,15 +54,15 @@ static inline gr_tensor *make(gr_dtype dtype, gr_dims shape, const double *value
 #define NUMBERS(...)            ((const double[]){__VA_ARGS__})
 #define MAKE(dtype, shape, ...) make(dtype, shape, NUMBERS(__VA_ARGS__))
 
-/* A 0-d tensor, and a row. */
+/* A 0-d tensor, and a 1-d tensor. */
 #define ONE(dtype, value) MAKE(dtype, gr_shape(), value)
 #define ROW(dtype, ...)                                                                            \
     MAKE(dtype, gr_shape((int64_t)(sizeof NUMBERS(__VA_ARGS__) / sizeof(double))), __VA_ARGS__)
 
-/* A variable of an optional operand. */
+/* Makes a variable of an operand that may be NULL. */
 static inline gr_tensor *variable(gr_tensor *x) { return x ? gr_variable(x) : NULL; }
 
-/* All elements as double, to be freed. */
+/* Returns all elements as doubles. The caller frees them. */
 static inline double *values_of(gr_tensor *x)
 {
     const int64_t count = gr_numel(x);
@@ -82,13 +82,13 @@ static inline gr_tensor *loss_of(loss_kind kind, gr_tensor *x, const gr_bce_args
     return kind == LOGITS ? gr_bce_with_logits_with(x, args) : gr_bce_with(x, args);
 }
 
-/* What a loss has: its value and the gradients in input, target, weight and pos_weight. */
+/* The quantities of a loss: its value and the gradients in input, target, weight and pos_weight. */
 enum { LOSS, DX, DY, DW, DP, QUANTITIES };
 static const char *const quantity_names[QUANTITIES]
     __attribute__((unused)) = {"loss", "dx", "dy", "dw", "dp"};
 
-/* The loss and its gradients, for an upstream gradient `seed` (NULL: ones). Operands that are not
-   given have none. record: by the rule that can be differentiated again. */
+/* The loss and its gradients for an upstream gradient `seed` (NULL: ones). Missing operands have no
+   gradient. record: uses the rule that can be differentiated again. */
 typedef struct outcome {
     gr_tensor *at[QUANTITIES];
 } outcome;
@@ -123,7 +123,7 @@ static inline outcome run(loss_kind kind, gr_tensor *x, gr_bce_args args, bool r
 
 /* ---- Distances ------------------------------------------------------------------------------- */
 
-/* The gap between neighbours of dtype at a value. */
+/* Returns the distance between neighbours of dtype near a value. */
 static inline long double ulp_at(gr_dtype dtype, long double value)
 {
     int exponent;
@@ -138,8 +138,8 @@ static inline long double ulp_at(gr_dtype dtype, long double value)
     return ldexpl(1, exponent - digits);
 }
 
-/* How far a computed value is from a wanted one, in ulp of the larger of the wanted one and
-   `scale`. NaN and infinities must be the same. */
+/* Returns the error of a computed value, in ulp of the wanted value or of `scale`, whichever is
+   larger. NaN and infinities must be the same. */
 static inline double ulps_off(gr_dtype dtype, double got, long double want, long double scale)
 {
     const long double most = dtype == GR_F64 ? (long double)DBL_MAX : (long double)FLT_MAX;
@@ -175,12 +175,12 @@ typedef struct point {
     long double x, y, w, p;
 } point;
 
-/* What an element's loss and gradients are, and the largest of the terms that each is a sum of. */
+/* The true loss and gradients of an element. scale is the largest term in the sum of each. */
 typedef struct truth {
     long double at[QUANTITIES], scale[QUANTITIES];
 } truth;
 
-/* c v, where a coefficient of exactly 0 kills an infinite v. */
+/* Returns c v. If c is exactly 0, the result is 0 even for an infinite v. */
 static inline long double times(long double c, long double v)
 {
     return c == 0 && isinf(v) ? 0 : c * v;
@@ -193,7 +193,7 @@ static inline long double sigmoid(long double x)
     return x >= 0 ? 1 / (1 + z) : z / (1 + z);
 }
 
-/* w (a + b) with its scale. */
+/* Sets w (a + b) and its scale. */
 static inline void set_sum(truth *t, int quantity, long double w, long double a, long double b)
 {
     t->at[quantity] = times(w, a + b);

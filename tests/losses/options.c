@@ -1,5 +1,5 @@
-/* options.c - what both losses take and refuse, with the words of each refusal; masks, smoothing,
- * focal factors and denominators; memory that runs out; threads and instruction sets.
+/* options.c - the arguments that both losses accept and refuse, with each error message. Masks,
+ * smoothing, focal factors and denominators. Failed allocations. Threads and instruction sets.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -9,13 +9,13 @@ TestSuite(options, .init = begin, .fini = end);
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
-/* An input that both losses take, and a target. */
+/* An input and a target that both losses accept. */
 static gr_tensor *input(void) { return MAKE(GR_F64, gr_shape(2, 3), .2, .7, .1, .5, .9, .35); }
 static gr_tensor *target(void) { return MAKE(GR_F64, gr_shape(2, 3), 0, 1, .25, 1, 0, .5); }
 
 /* ---- Shapes ---------------------------------------------------------------------------------- */
 
-/* The words after "bce: " or "bce_with_logits: ". */
+/* Checks the message after "bce: " or "bce_with_logits: ". */
 static void refuses(gr_tensor *x, const gr_bce_args *args, gr_status status, const char *words)
 {
     for (int kind = 0; kind < KINDS; kind++) {
@@ -52,7 +52,7 @@ Test(options, weights_that_would_enlarge_are_refused)
                    "shape [3] does not broadcast to the input's, [2,3,4,4]");
 }
 
-/* The same loss as with the option expanded by hand. */
+/* Checks that the loss is the same as with the expanded option. */
 static void takes(loss_kind kind, gr_tensor *option)
 {
     gr_tensor *x = input(), *full = gr_contiguous(gr_expand(option, gr_shape(2, 3)));
@@ -272,7 +272,8 @@ Test(options, strict_target)
 
 /* ---- Mask ------------------------------------------------------------------------------------ */
 
-/* The kept elements alone give the same as all with a mask, whatever stands in the others. */
+/* Checks that the kept elements alone give the same as all elements with a mask, for any values in
+   the dropped elements. */
 static void expect_mask(loss_kind kind, gr_dtype dtype, gr_reduction reduction, double rubbish,
                         bool record)
 {
@@ -397,8 +398,8 @@ Test(options, label_smoothing_is_a_smoothed_target)
         }
 }
 
-/* torchvision's sigmoid_focal_loss: ce (1 - p_t)^gamma, p_t = p y + (1-p)(1-y), alpha_t alike; 1 -
-   p_t without cancellation. */
+/* torchvision's sigmoid_focal_loss: ce (1 - p_t)^gamma, p_t = p y + (1-p)(1-y), and alpha_t has the
+   same form. 1 - p_t is computed without cancellation. */
 static long double focal(loss_kind kind, point a, long double gamma, long double alpha)
 {
     const long double positive = kind == LOGITS ? sigmoid(a.x) : a.x,
@@ -461,8 +462,9 @@ Test(options, focal_gradients_are_finite_in_the_tails)
 
 /* ---- Memory that runs out -------------------------------------------------------------------- */
 
-/* A loss with every option, its gradients both ways; on the k-th allocation's failure an error,
- * nothing else. */
+/* Computes a loss with every option, and its gradients with both rules. If the k-th allocation
+ * fails, there must be an error and no other effect.
+ */
 static bool whole_step(gr_context *in, loss_kind kind)
 {
     ctx = in;
@@ -538,10 +540,10 @@ Test(options, after_a_failed_allocation_the_same_call_gives_the_same_bits)
 
 /* ---- The same bits --------------------------------------------------------------------------- */
 
-/* So many that seven threads get some each. */
+/* Large enough that each of seven threads gets some elements. */
 enum { ROWS = 701, COLUMNS = 331 };
 
-/* FNV-1a over the words of value and gradients, under several sets of options. */
+/* Hashes (FNV-1a) the words of value and gradients, with several sets of options. */
 static uint64_t mixed(uint64_t hash, gr_tensor *x)
 {
     const uint32_t *words = gr_data(x);
@@ -576,7 +578,8 @@ static uint64_t hash_of(gr_dtype dtype)
         if (i >= KINDS)
             continue;
         gr_tensor *v = gr_variable(i == LOGITS ? x : u),
-                  *dx; /* without a gradient for the target */
+                  /* This one has no gradient for the target. */
+                  *dx;
         gr_tensor *value = loss_of(i, v, &sets[0]);
         cr_assert_eq(gr_grad_with(value, gr_list(v), &dx, &(gr_grad_args){0}), GR_OK);
         hash = mixed(mixed(hash, value), dx);
@@ -589,7 +592,7 @@ static uint64_t hash_under(const char *isa, int threads, gr_dtype dtype)
     gr_context *own = ctx;
     ctx = new_context(isa, threads);
     uint64_t hash = 0;
-    if (gr_error(ctx) == GR_OK) /* else this processor lacks it */
+    if (gr_error(ctx) == GR_OK) /* otherwise this processor lacks it */
         hash = hash_of(dtype);
     (void)!gr_context_free(ctx);
     ctx = own;

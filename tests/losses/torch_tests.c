@@ -1,7 +1,7 @@
-/* torch_tests.c - what PyTorch's own tests (test_nn.py, test_torch.py, OpInfo) say of these losses,
- * here.
+/* torch_tests.c - checks of PyTorch's own tests (test_nn.py, test_torch.py, OpInfo) for these
+ * losses.
  *
- * Where gradus gives the true value and PyTorch an approximation the comment says so.
+ * If gradus gives the true value and PyTorch an approximation, the comment says so.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -65,7 +65,7 @@ Test(torch_tests, gives_same_result_as_sigmoid_and_bce_loss_large_logits)
     gr_tensor *y = uniform(16, 4), *x = gr_add(uniform(16, 4), gr_scalar(ctx, 20));
     gr_tensor *p = gr_sigmoid(x);
     cr_expect_leq(furthest(gr_bce_with_logits(x, y), gr_bce(p, y)),
-                  1e-7); /* 1 - p has few digits left */
+                  1e-7); /* 1 - p has only few digits left */
     gr_tensor *huge = gr_full(ctx, GR_F64, gr_shape(2), 1e3);
     gr_tensor *zero = gr_zeros(ctx, GR_F64, gr_shape(2)), *ones = gr_ones(ctx, GR_F64, gr_shape(2));
     cr_expect_eq(gr_item(gr_bce(gr_sigmoid(huge), zero)), 100, "the clamp");
@@ -108,7 +108,7 @@ Test(torch_tests, ones_in_pos_weights_are_the_same_as_none)
 {
     gr_tensor *y = uniform(64, 4), *x = gr_sub(uniform(64, 4), gr_scalar(ctx, .5));
     gr_tensor *ones = gr_ones(ctx, GR_F64, gr_shape(64, 4));
-    for (int kind = 0; kind < KINDS; kind++) { /* PyTorch: to 2.4e-7 in floats; here to the bit */
+    for (int kind = 0; kind < KINDS; kind++) { /* PyTorch: within 2.4e-7 in floats */
         gr_tensor *in = kind == LOGITS ? x : gr_sigmoid(x);
         cr_expect(same_bits(loss_of(kind, in, &(gr_bce_args){.target = y}),
                             loss_of(kind, in, &(gr_bce_args){.target = y, .pos_weight = ones})));
@@ -127,7 +127,7 @@ Test(torch_tests, broadcasts_pos_weights)
 
 Test(torch_tests, with_pos_weight_has_no_overflow)
 {
-    /* The logits that once overflowed: -120 with pos_weight gave inf. */
+    /* These logits once overflowed: -120 with pos_weight gave inf. */
     gr_tensor *x = ROW(GR_F32, 0, -120), *y = ROW(GR_F32, 0, 1), *p = ROW(GR_F32, 1, 1);
     gr_tensor *loss = gr_bce_with_logits(x, y, .pos_weight = p, .reduction = GR_NONE);
     cr_expect_eq(gr_get(loss, gr_index(1)), 120);
@@ -161,7 +161,7 @@ Test(torch_tests, bce_loss_input_range)
         cr_expect_not_null(strstr(gr_error_message(ctx), "bce: input at ["));
         gr_error_clear(ctx);
     }
-    /* And the target, as PyTorch has it since 2.1, where that is asked for. */
+    /* The target is checked too if strict_target is set, as in PyTorch since 2.1. */
     cr_expect(gr_failed(gr_bce(valid, gr_add(y, gr_scalar(ctx, 1)), .strict_target = true)));
     gr_error_clear(ctx);
 }
@@ -195,7 +195,7 @@ Test(torch_tests, size_zero_batches)
 
 Test(torch_tests, masked_choices_at_minus_infinity)
 {
-    /* Asked for in several issues: NaN there, the limit here. */
+    /* Several users of PyTorch reported NaN here. gradus gives the limit. */
     gr_tensor *x = gr_variable(ROW(GR_F32, -INFINITY, .5)), *y = ROW(GR_F32, 0, 1);
     gr_tensor *loss = gr_bce_with_logits(x, y);
     expect_near(GR_F32, gr_item(loss), softplus(-.5L) / 2, 1, "mean");

@@ -8,14 +8,14 @@ TestSuite(errors, .init = begin, .fini = end);
 
 #define EACH(name) #name,
 static const char *const names[] = {LOSSES(EACH)};
-enum { LOSS_COUNT = sizeof names / sizeof *names - 2 }; /* without softmax and its logarithm */
+enum { LOSS_COUNT = sizeof names / sizeof *names - 2 }; /* without softmax and log_softmax */
 
 static void fails(gr_tensor *result, gr_status status, const char *message)
 {
     cr_expect(gr_failed(result), "%s: did not fail", message);
     if (gr_error(ctx) == GR_OK)
         return;
-    /* The macros put a place behind it: " (FILE.c:12)". */
+    /* The macros append a place: " (FILE.c:12)". */
     char text[600];
     snprintf(text, sizeof text, "%s", gr_error_message(ctx));
     char *place = strrchr(text, '(');
@@ -29,7 +29,7 @@ static void fails(gr_tensor *result, gr_status status, const char *message)
 static gr_tensor *f32(gr_dims shape) { return gr_ones(ctx, GR_F32, shape); }
 static gr_tensor *f64(gr_dims shape) { return gr_ones(ctx, GR_F64, shape); }
 
-/* "LOSS: what", in a buffer that the next call writes over. */
+/* Returns "LOSS: what", in a buffer that the next call overwrites. */
 static const char *of(const char *loss, const char *what)
 {
     static char text[256];
@@ -246,7 +246,7 @@ Test(errors, two_contexts_and_dead_scopes)
     (void)!gr_context_free(other);
 }
 
-/* A failed operand gives a failed loss, and the first error stays. */
+/* A failed operand gives a failed loss. The first error stays. */
 Test(errors, the_first_error_stays)
 {
     gr_tensor *bad = gr_add(f32(gr_shape(2)), f32(gr_shape(3)));

@@ -1,4 +1,4 @@
-/* golden.c - values and gradients as PyTorch has them, from golden.json, which make.py makes.
+/* golden.c - compares values and gradients with PyTorch's in golden.json, which make.py writes.
  *
  * SPDX-License-Identifier: MIT
  */

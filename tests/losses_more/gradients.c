@@ -1,4 +1,4 @@
-/* gradients.c - every loss against differences, to second order, in every float operand.
+/* gradients.c - compares every loss with differences, to second order, in every float operand.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -6,8 +6,8 @@
 
 TestSuite(gradients, .init = begin, .fini = end);
 
-/* The spec with its operands replaced by the checker's, in the order x, y, z, w of those that are
-   floats and get a gradient. */
+/* A spec whose operands are the checker's, in the order x, y, z, w. Only floats with a gradient are
+   in it. */
 typedef struct subject {
     spec s;
     bool in[4];
@@ -69,7 +69,8 @@ Test(gradients, classes_along_the_middle_axis)
     }
 }
 
-/* One variance a row, and one for all: its gradient is summed over what it was repeated for. */
+/* One variance for each sample, and one for all. Its gradient is the sum over the elements that
+   share it. */
 Test(gradients, a_variance_of_a_row_gets_the_sum)
 {
     const gr_dims shapes[] = {gr_shape(2, 1), gr_shape(2), gr_shape()};
@@ -80,7 +81,7 @@ Test(gradients, a_variance_of_a_row_gets_the_sum)
     }
 }
 
-/* Below eps the value is that of eps, and the gradient that of the formula: not 0. */
+/* Below eps, the value is that of eps, but the gradient is that of the formula and not 0. */
 Test(gradients, the_cut_of_a_variance_has_none)
 {
     gr_tensor *x = gr_full(ctx, GR_F64, gr_shape(), 1), *y = gr_full(ctx, GR_F64, gr_shape(), 3);
@@ -90,7 +91,7 @@ Test(gradients, the_cut_of_a_variance_has_none)
     cr_expect_float_eq(gr_item(gr_grad(loss, v)), 0.5 * (1 / 0.5 - 4 / 0.25), 1e-13);
 }
 
-/* What is defined at a kink and at 0. */
+/* The defined gradients at a kink and at 0. */
 Test(gradients, kinks_have_slope_0)
 {
     gr_tensor *x = gr_variable(gr_full(ctx, GR_F64, gr_shape(2, 2), 1));
@@ -98,18 +99,18 @@ Test(gradients, kinks_have_slope_0)
     EXPECT_VALUES(gr_grad(gr_l1(x, y), x), 0, 0, 0, 0);
     EXPECT_VALUES(gr_grad(gr_huber(x, y), x), 0, 0, 0, 0);
     EXPECT_VALUES(gr_grad(gr_hinge_embedding(x, gr_neg(y)), x), 0, 0, 0, 0);
-    /* The distance to the positive, x - y + eps, is 0: no 0/0. */
+    /* The distance to the positive, x - y + eps, is 0. It must not give 0/0. */
     gr_tensor *far = gr_full(ctx, GR_F64, gr_shape(2, 2), 100),
               *minus = gr_full(ctx, GR_F64, gr_shape(2, 2), 1.5);
     gr_tensor *g = gr_grad(gr_triplet_margin(x, minus, far, .eps = 0.5, .margin = 200), x);
     for (int i = 0; i < 4; i++)
         cr_expect_float_eq(gr_get(g, gr_index(i / 2, i % 2)), sqrt(0.5) / 2, 1e-12);
-    /* The curvature at d = 0 is that of the parabola. */
+    /* At d = 0 the curvature is that of the parabola. */
     gr_tensor *slope = gr_grad(gr_smooth_l1(x, y, .reduction = GR_SUM), x);
     EXPECT_VALUES(gr_grad(gr_sum(slope), x), 1, 1, 1, 1);
 }
 
-/* 0 log 0 = 0, and a rate's target of 0 or 1 has no Stirling term: no NaN gets into a gradient. */
+/* 0 log 0 = 0, and a rate's target of 0 or 1 has no Stirling term, so no NaN reaches a gradient. */
 Test(gradients, logarithms_of_0_stay_out)
 {
     gr_tensor *x = gr_full(ctx, GR_F64, gr_shape(3), -1);
@@ -121,7 +122,7 @@ Test(gradients, logarithms_of_0_stay_out)
     EXPECT_VALUES(gr_grad(gr_poisson_nll(x, y, .full = true, .reduction = GR_SUM), y), 1, 1, 1);
 }
 
-/* An infinite distance has the slope delta. */
+/* For an infinite distance the slope is delta. */
 Test(gradients, an_infinite_distance_is_cut)
 {
     gr_tensor *x =

@@ -1,4 +1,5 @@
-/* helpers.h - what these tests share: every loss behind one call, and samples of its operands.
+/* helpers.h - helpers that these tests share: every loss with one call, and samples of its
+ * operands.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,7 +14,7 @@ typedef struct spec {
     const char *loss;
     gr_tensor *x, *y, *z, *w; /* input, target, third operand, weight */
     gr_reduction reduction;
-    double number, margin, p, eps, label_smoothing; /* number: beta or delta */
+    double number, margin, p, eps, label_smoothing; /* number is beta or delta */
     bool log_target, batch_mean, rate_input, full, swap;
     gr_dims ignore_index;
     int axis;
@@ -101,8 +102,8 @@ static inline gr_tensor *random_signs(gr_context *c, gr_dims shape)
     return gr_sign(gr_sub(sample(c, GR_F64, shape, 0, 1), gr_scalar(c, 0.5)));
 }
 
-/* A spec of each loss with its operands, small, smooth around them but where a kink cannot be
-   missed; its float operands in f64. Variants 0 to 3 have other options. */
+/* Makes a spec of each loss with small operands. Float operands are f64. The loss is smooth around
+   them, unless a kink cannot be avoided. Variants 0 to 3 have different options. */
 enum { VARIANTS = 4 };
 static inline spec sample_of(gr_context *c, const char *loss, int variant, gr_dims shape)
 {

@@ -1,4 +1,4 @@
-/* robust.c - the same bits everywhere, strides, and every allocation that may fail.
+/* robust.c - equal bits everywhere, strided operands, and every allocation that may fail.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -6,7 +6,7 @@
 
 TestSuite(robust, .init = begin, .fini = end, .timeout = 300);
 
-/* Loss and gradients of one loss, all variants and reductions: a hash. */
+/* Hashes loss and gradients of one loss, in all variants and reductions. */
 typedef struct scene {
     const char *loss;
     gr_dims shape;
@@ -75,7 +75,8 @@ Test(robust, the_same_bits_for_any_threads_and_instruction_set)
     }
 }
 
-/* A view of the same elements with other strides: transposed in memory, or every second element. */
+/* Returns a view of the same elements with other strides: transposed in memory, or every second
+   element. */
 static gr_tensor *strided(gr_tensor *x)
 {
     if (!x || gr_ndim(x) == 0)

@@ -1,4 +1,4 @@
-/* values.c - every loss against its closed form in long double; reductions, dtypes, edges.
+/* values.c - compares every loss with its closed form in long double. Reductions, dtypes, edges.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,7 +14,7 @@ static long double or_else(double value, long double standard)
     return value == 0 ? standard : (long double)value;
 }
 
-/* One element's loss; z: the variance. */
+/* Returns the loss of one element. z is the variance. */
 static long double element(const spec *s, long double x, long double y, long double z)
 {
     const long double d = fabsl(x - y), width = or_else(s->number, 1), pi = acosl(-1);
@@ -40,7 +40,7 @@ static long double element(const spec *s, long double x, long double y, long dou
     return (logl(v) + d * d / v) / 2 + (s->full ? logl(2 * pi) / 2 : 0);
 }
 
-/* A row of n: of x, y, z, and of class t. */
+/* Returns the log probability of class c in a sample x of n classes. */
 static long double log_probability(const double *x, int n, int c)
 {
     long double sum = 0;
@@ -94,7 +94,7 @@ static long double row(const spec *s, const double *x, const double *y, const do
     }
     if (is(s, "cosine_embedding"))
         return *y == 1 ? 1 - cosine(x, z, n) : fmaxl(0, cosine(x, z, n) - (long double)s->margin);
-    for (int c = 0; c < n; c++) { /* multilabel_soft_margin; cross_entropy of probabilities */
+    for (int c = 0; c < n; c++) { /* multilabel_soft_margin, or cross_entropy of probabilities */
         const long double up = log1pl(expl(-(long double)x[c])), t = y[c];
         const long double term = is(s, "cross_entropy")
                                      ? -t * log_probability(x, n, c)
@@ -112,7 +112,7 @@ static void expect_close(const spec *s, const char *what, double got, long doubl
               "%s, %s: %.17g, not %.17Lg", s->loss, what, got, want);
 }
 
-/* Each loss, then sum and mean of those; denominator: of the mean. */
+/* Checks each loss, and then their sum and mean. denominator is that of the mean. */
 static void expect_losses(spec *s, const long double *want, int64_t count, long double denominator)
 {
     s->reduction = GR_NONE;
@@ -212,7 +212,7 @@ Test(values, kl_div_over_the_batch)
     cr_expect_eq(gr_item(gr_kl_div(s.x, s.y, .batch_mean = true)), sum / 4);
 }
 
-/* Far in the tail a loss keeps its digits: e^-80 and not 0; and nothing overflows. */
+/* Far in the tail a loss keeps its digits: it is e^-80 and not 0. Nothing overflows. */
 Test(values, a_tail_keeps_its_digits)
 {
     gr_tensor *x = gr_from_data(ctx, GR_F32, gr_shape(2, 2), (float[]){80, 0, 3e38f, -3e38f});
@@ -226,8 +226,8 @@ Test(values, a_tail_keeps_its_digits)
     cr_expect_eq(gr_item(gr_soft_margin(gr_mul(z, z), gr_neg(gr_ones_like(z)))), 490000);
 }
 
-/* A class that cannot be has no influence; a row of them, or one with an infinity or NaN, is NaN.
- */
+/* A class with logit -inf has no influence. A sample with only such classes, with +inf or with NaN
+   gives NaN. */
 Test(values, infinite_logits)
 {
     gr_tensor *x = gr_variable(gr_from_data(ctx, GR_F64, gr_shape(3), (double[]){1, -INFINITY, 1}));
@@ -244,7 +244,8 @@ Test(values, infinite_logits)
     }
 }
 
-/* Ignored rows have neither loss nor gradient, whatever is in them; all ignored: 0 over 0. */
+/* Ignored samples have neither loss nor gradient, for any values in them. If all are ignored, the
+   mean is 0 over 0. */
 Test(values, ignored_rows_do_not_count)
 {
     const double data[] = {0.5, 1, NAN, INFINITY, 2, 0};
@@ -289,7 +290,7 @@ static gr_tensor *as(gr_tensor *x, gr_dtype dtype)
     return x && gr_dtype_is_float(gr_dtype_of(x)) ? gr_cast(x, dtype) : x;
 }
 
-/* Halves: what f32 gives for the same numbers, rounded once. */
+/* A half gives the f32 result for the same numbers, rounded once. */
 Test(values, halves_are_rounded_once)
 {
     const gr_dtype halves[] = {GR_F16, GR_BF16};
@@ -300,7 +301,7 @@ Test(values, halves_are_rounded_once)
         wide = s;
         wide.x = as(s.x, GR_F32), wide.y = as(s.y, GR_F32), wide.z = as(s.z, GR_F32);
         wide.w = as(s.w, GR_F32);
-        if (strstr(s.loss, "softmax")) /* times y, in the test */
+        if (strstr(s.loss, "softmax")) /* call_loss multiplies by y */
             s.y = gr_ones_like(s.y), wide.y = gr_ones_like(wide.y);
         gr_tensor *loss = call_loss(&s);
         cr_expect_eq(gr_dtype_of(loss), half);
@@ -309,7 +310,7 @@ Test(values, halves_are_rounded_once)
     expect_fine(ctx);
 }
 
-/* A sum over nothing is 0, a mean NaN, and each none. */
+/* With no elements, a sum is 0, a mean is NaN, and no reduction gives no elements. */
 Test(values, empty_inputs)
 {
     for (int i = 0; i < COUNT_OF(names) - 2; i++) {
@@ -325,7 +326,7 @@ Test(values, empty_inputs)
     expect_fine(ctx);
 }
 
-/* One number is a loss like any other, where the loss needs no axis. */
+/* A single number is a valid input if the loss needs no axis. */
 Test(values, zero_dimensions)
 {
     const char *scalars[] = {
@@ -347,14 +348,14 @@ Test(values, zero_dimensions)
     expect_fine(ctx);
 }
 
-/* A target of whole numbers, and a number that takes the input's dtype. */
+/* A target of whole numbers, and a gr_scalar that takes the input's dtype. */
 Test(values, targets_of_other_dtypes)
 {
     gr_tensor *x = gr_from_data(ctx, GR_F32, gr_shape(2), (float[]){0.5f, 2});
     gr_tensor *y = gr_from_data(ctx, GR_BOOL, gr_shape(2), (uint8_t[]){1, 0});
     EXPECT_VALUES(gr_mse(x, y, .reduction = GR_NONE), 0.25, 4);
     EXPECT_VALUES(gr_l1(gr_full(ctx, GR_F32, gr_shape(), 3), gr_scalar(ctx, 1)), 2);
-    /* PyTorch's other targets of hinge_embedding: both parts. */
+    /* PyTorch also allows other targets in hinge_embedding: both terms apply. */
     gr_tensor *zero = gr_zeros(ctx, GR_I32, gr_shape(2));
     EXPECT_VALUES(gr_hinge_embedding(x, zero, .reduction = GR_NONE), 1, 2);
 }

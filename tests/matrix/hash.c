@@ -1,7 +1,9 @@
-/* hash.c - prints the bits of two training runs, to be compared with those of other builds.
+/* hash.c - prints hashes of the bits of two training runs, to compare them with other builds.
  *
- *     hash            the hashes, one a line, with the instruction set and threads of the environment
- *     hash --isa      the name of the instruction set; status 1 and the reason if there is none
+ *     hash            prints the hashes, one on each line. The environment sets the instruction set
+ *                     and the threads.
+ *     hash --isa      prints the name of the instruction set. If there is none, it prints the
+ *                     reason and returns 1.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -1,6 +1,6 @@
-/* planted.c - one fault for each thing that a sanitizer looks for, and one that Criterion does not
- * count. The tests of the first and the last pass all the same: so the matrix looks for reports and
- * into logs, and not only at what Criterion says.
+/* planted.c - one planted fault for each sanitizer, and one that Criterion does not count as a
+ * failure. The tests of the first and the last fault pass. So the matrix must read reports and
+ * logs, and not only Criterion's result.
  *
  * SPDX-License-Identifier: MIT
  */

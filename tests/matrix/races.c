@@ -1,9 +1,9 @@
-/* races.c - every parallel loop of the library at work, for ThreadSanitizer to watch.
+/* races.c - runs every parallel loop of the library under ThreadSanitizer.
  *
- *     races           trains in one context with several threads, and in several contexts side by side
+ *     races           trains in one context with several threads, and in several contexts at once
  *     races --plant   has a race of its own, which must be reported
  *
- * A plain main: Criterion's own memory does not go with ThreadSanitizer.
+ * It has a plain main, because Criterion's memory does not work with ThreadSanitizer.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,7 +13,7 @@
 
 enum { THREADS = 4, SIDES = 3, STEPS = 3, LONG = 300 * 1000 };
 
-/* A few steps of a problem, all loops of a step forked. */
+/* Trains a few steps of a problem. All loops of a step use several threads. */
 static void train(gr_context *ctx, const curve_problem *problem)
 {
     const int64_t outputs = problem->sizes[problem->count - 1];
@@ -27,7 +27,7 @@ static void train(gr_context *ctx, const curve_problem *problem)
             return;
 }
 
-/* Long tensors through each kind of loop: random, elementwise, cast, broadcast, sums of all
+/* Runs long tensors through each kind of loop: random, elementwise, cast, broadcast, sums of all
    shapes. */
 static void compute(gr_context *ctx, gr_dtype dtype)
 {
@@ -49,7 +49,7 @@ static void compute(gr_context *ctx, gr_dtype dtype)
     gr_scope_end(ctx);
 }
 
-/* Everything once in a context of its own; NULL, or what went wrong. */
+/* Does everything once in its own context. Returns NULL, or the problem. */
 static void *work(void *unused)
 {
     (void)unused;
@@ -81,7 +81,7 @@ static int work_side_by_side(void)
     return failures;
 }
 
-/* A sum into one place from all threads, as the library never does it. */
+/* Adds to one place from all threads. The library never does this. */
 static int race(void)
 {
     static double sum;

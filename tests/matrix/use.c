@@ -1,5 +1,8 @@
-/* use.c - a line for each form in which the headers' macros can be called. Only compiled, strictly.
- * SPDX-License-Identifier: MIT */
+/* use.c - one line for each form in which the macros of the headers can be called. It is only
+ * compiled, with strict warnings.
+ *
+ * SPDX-License-Identifier: MIT
+ */
 #include <gradus/gradus.h>
 
 gr_tensor *use(gr_context *ctx, gr_tensor *x, gr_tensor *y, gr_optimizer **made);

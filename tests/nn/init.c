@@ -1,5 +1,5 @@
-/* init.c - tests of nn/init.c: moments, bounds, refusals, and a random state that failures leave
- * alone.
+/* init.c - tests of nn/init.c: moments, bounds, errors, and that failures do not change the random
+ * state.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -30,7 +30,7 @@ static moments moments_of(gr_tensor *x)
     return m;
 }
 
-/* Five standard errors over 60000 samples. */
+/* The tolerance is five standard errors of 60000 samples. */
 static void expect_moments(moments m, double variance, double kurtosis)
 {
     const double n = 60000;
@@ -94,7 +94,7 @@ Test(init, sizes_below_one_and_other_dtypes_are_refused)
     cr_expect(gr_failed(gr_xavier(NULL, GR_F32, 3, 5)));
 }
 
-/* Whatever failed, the next call draws what it would have drawn without it. */
+/* After any failure, the next call draws the same numbers as without the failure. */
 static void expect_first_draw(void)
 {
     gr_context *twin = new_context(7);
@@ -113,8 +113,7 @@ Test(init, a_refusal_does_not_count_as_a_draw)
 
 typedef gr_tensor *initialiser(gr_context *, gr_dtype, int64_t, int64_t);
 
-/* Every allocation fails once; more than one has to be met, and all leave the random state alone.
- */
+/* Each allocation fails once. There must be more than one, and none may change the random state. */
 static void fail_each_allocation(initialiser *make)
 {
     int failures = 0;

@@ -1,4 +1,4 @@
-/* mlp.c - tests of nn/linear.c and nn/mlp.c: values computed by hand, names, refusals.
+/* mlp.c - tests of nn/linear.c and nn/mlp.c: values computed by hand, names, errors.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -112,7 +112,7 @@ Test(mlp, a_layer_that_fails_leaves_the_random_state_alone)
 
 /* ---- The model ------------------------------------------------------------------------------- */
 
-/* 2 -> 2 -> 1, with weights by hand. */
+/* Makes 2 -> 2 -> 1 with weights chosen by hand. */
 static gr_mlp *small_model(gr_activation activation)
 {
     gr_mlp *mlp = gr_mlp_new(ctx, GR_F64, activation, 3, (int64_t[]){2, 2, 1});
@@ -127,7 +127,8 @@ static gr_mlp *small_model(gr_activation activation)
 
 static void expect_forward(gr_activation activation, double (*f)(double))
 {
-    /* x = (1, 2): hidden (1 - 2 + 0.25, 2 + 1 - 1) = (-0.75, 2); x = (-1, -3): (2.25, -4.5). */
+    /* x = (1, 2) gives the hidden values (1 - 2 + 0.25, 2 + 1 - 1) = (-0.75, 2). x = (-1, -3) gives
+       (2.25, -4.5). */
     gr_tensor *y = gr_mlp_forward(small_model(activation), matrix(2, 2, (double[]){1, 2, -1, -3}));
     cr_assert_eq(gr_error(ctx), GR_OK, "%s", gr_error_message(ctx));
     cr_assert_eq(gr_numel(y), 2);
@@ -219,7 +220,7 @@ Test(mlp, models_that_cannot_be_are_refused)
     cr_expect(gr_failed(gr_mlp_forward(small_model(GR_RELU), NULL)));
 }
 
-/* After a failed call the next one makes what a fresh context makes. */
+/* After a failed call, the next call makes the same model as a new context. */
 static void expect_fresh_model(void)
 {
     gr_context *twin = new_context(7);
@@ -233,7 +234,7 @@ static void expect_fresh_model(void)
     cr_expect_eq(gr_context_free(twin), GR_OK);
 }
 
-/* The number of allocations whose failure a new model of these sizes meets. */
+/* Makes each allocation of a new model of these sizes fail in turn. Returns their number. */
 static int fail_each_allocation(bool lasting)
 {
     for (int64_t n = 1;; n++) {

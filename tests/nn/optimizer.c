@@ -1,4 +1,4 @@
-/* optimizer.c - tests of nn/optimizer.c: formulas in long double, bits, and steps that do not
+/* optimizer.c - tests of nn/optimizer.c: formulas in long double, bits, and steps that must not
  * happen.
  *
  * SPDX-License-Identifier: MIT
@@ -13,12 +13,12 @@ enum { COUNT = 5, STEPS = 20 };
 
 typedef struct reference {
     long double lr, momentum, decay, beta1, beta2, epsilon;
-    bool nesterov, adam, apart; /* apart: AdamW's decay */
+    bool nesterov, adam, apart; /* apart: the decay of AdamW */
     int t;
     long double theta[COUNT], m[COUNT], v[COUNT];
 } reference;
 
-/* One step; what is stored is rounded as the dtype does. */
+/* Takes one step. State is rounded in the same way as in its dtype. */
 static void reference_step(reference *r, const double *gradient, bool single)
 {
     r->t++;
@@ -47,7 +47,7 @@ static void reference_step(reference *r, const double *gradient, bool single)
 
 static const double start[COUNT] = {0.5, -1.25, 3, -0.001, 0.75};
 
-/* sum(exp(x / 2) + x^2) : a gradient that changes with x, and is not the same for all. */
+/* sum(exp(x / 2) + x^2): its gradient depends on x and differs between elements. */
 static gr_tensor *loss_of(gr_tensor *x)
 {
     gr_tensor *half = gr_mul(x, gr_scalar(gr_context_of(x), 0.5));
@@ -145,7 +145,7 @@ Test(optimizer, half_precision_is_rounded_once)
 
 typedef gr_optimizer *maker(gr_context *, const gr_adam_args *);
 
-/* A large parameter after three steps, by one context; its bytes. */
+/* Takes three steps on a large parameter in one context. Returns its bytes. */
 static void *three_steps(gr_context_options options, gr_dtype dtype)
 {
     gr_context *own = gr_context_new(&options);
@@ -410,7 +410,7 @@ Test(optimizer, without_a_context_every_call_refuses)
     cr_expect_eq(gr_context_free(broken), GR_ERROR_PROCESSOR);
 }
 
-/* Enough parameters that the state needs several chunks of headers, one of them large. */
+/* With so many parameters the state needs several chunks of headers, one of them large. */
 enum { MANY = 60 };
 
 static gr_tensors many_parameters(void)
@@ -421,7 +421,7 @@ static gr_tensors many_parameters(void)
     return (gr_tensors){MANY, list};
 }
 
-/* How many allocations making an optimiser takes, each of which has failed once. */
+/* Makes each allocation of a new optimiser fail once. Returns their number. */
 static int fail_each_allocation(maker *make, bool lasting)
 {
     for (int64_t n = 1;; n++) {

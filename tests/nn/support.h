@@ -1,11 +1,12 @@
-/* support.h - what the tests of nn share: a context on an allocator that can fail, and bits.
+/* support.h - helpers that the tests of nn share: a context on an allocator that can fail, and
+ * copies of bits.
  *
  * SPDX-License-Identifier: MIT
  */
 #ifndef GRADUS_TESTS_NN_SUPPORT_H
 #define GRADUS_TESTS_NN_SUPPORT_H
 
-#define GR_NO_PLACES /* tests/core/places.c has them */
+#define GR_NO_PLACES /* tests/core/places.c tests the places */
 #include <criterion/criterion.h>
 #include <gradus/gradus.h>
 #include <math.h>
@@ -44,7 +45,7 @@ static inline bool same_bits(gr_tensor *x, const void *data)
     return memcmp(gr_data(x), data, (size_t)(gr_numel(x) * gr_dtype_size(gr_dtype_of(x)))) == 0;
 }
 
-/* A copy of a tensor's bytes, to be freed. */
+/* Returns a copy of a tensor's bytes. The caller frees it. */
 static inline void *bits_of(gr_tensor *x)
 {
     const size_t bytes = (size_t)(gr_numel(x) * gr_dtype_size(gr_dtype_of(x)));

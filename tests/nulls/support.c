@@ -1,4 +1,4 @@
-/* support.c - values for calls in which one pointer is NULL, and what is demanded of them.
+/* support.c - values for calls in which one pointer is NULL, and checks of the results.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -30,7 +30,7 @@ void enter(void)
     cr_assert_eq(gr_scope_begin(own), GR_OK);
 }
 
-/* Goes into a new folder, once: for the tests that have files. */
+/* Enters a new folder, but only once. For tests that use files. */
 static void need_folder(void)
 {
     const char *temp = getenv("TMPDIR");
@@ -235,7 +235,8 @@ void refused_new_context(gr_context *made)
     (void)!gr_context_free(made);
 }
 
-/* Whose error this is, where a context was the pointer, cannot be asked. */
+/* If the context itself was NULL, the model's error cannot be read, but a call on the model must
+   fail. */
 void refused_mlp(gr_mlp *made)
 {
     cr_assert_not_null(made, "the result is NULL");

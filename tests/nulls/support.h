@@ -1,11 +1,11 @@
-/* support.h - values for calls in which one pointer is NULL, and what is demanded of them.
+/* support.h - values for calls in which one pointer is NULL, and checks of the results.
  *
  * SPDX-License-Identifier: MIT
  */
 #ifndef GRADUS_TESTS_NULLS_SUPPORT_H
 #define GRADUS_TESTS_NULLS_SUPPORT_H
 
-/* The functions themselves, as the headers declare them. */
+/* Declares the functions themselves and not the macros. */
 #define GR_NO_PLACES
 #include "tests/common/heap.h"
 #include <gradus/compat.h>
@@ -13,21 +13,21 @@
 
 /* ---- A test's own ---------------------------------------------------------------------------- */
 
-/* A context on the heap that counts, with a scope open. */
+/* A context on the counting heap with an open scope. */
 extern gr_context *own;
 void enter(void);
 
-/* The last line of each test, for Criterion does not count what fails in a .fini. Frees the
-   context: nothing is lost. */
+/* The last line of each test, because Criterion ignores failures in a .fini. It frees the context
+   and checks that no memory is left. */
 void leave(void);
 
-/* NULL, and the compiler does not know it. */
+/* NULL that the compiler cannot see. */
 extern void *volatile nothing;
 extern void *no_elements[4];
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
-/* Where calls read and write. */
+/* Calls read from these and write to these. */
 extern gr_tensor *places[4];
 extern double numbers[16];
 extern const int64_t sizes[8];
@@ -47,10 +47,10 @@ gr_tensors list_of(gr_tensor *x);
 
 gr_mlp *mlp(void);
 gr_optimizer *optimizer(void);
-const char *out_path(void); /* in a folder of its own, as the other two */
+const char *out_path(void); /* these three are in a new folder */
 const char *csv_path(void);
 const char *archive_path(void);
-gr_csv *csv(void); /* leave frees these two, and not the loose ones */
+gr_csv *csv(void); /* leave() frees these two, but not the loose ones */
 gr_archive *archive(void);
 gr_csv *loose_csv(void);
 gr_archive *loose_archive(void);
@@ -68,7 +68,7 @@ gr_status own_add_rule(const gr_node *node, gr_tensor *g, int i, gr_tensor *into
 
 /* ---- Demands --------------------------------------------------------------------------------- */
 
-/* Everything needed was given: the call succeeds. */
+/* All required pointers were given: the call succeeds. */
 void expect_no_error(void);
 void given_tensor(gr_tensor *x);
 void given_status(gr_status status);
@@ -83,7 +83,7 @@ void given_context(gr_context *of);
 void given_raised(gr_status status);
 void given_error(gr_status status);
 
-/* Something was not: the result says so, and its context has the error NULL. */
+/* A required pointer was NULL: the result shows it, and its context has the error NULL. */
 void refused_tensor(gr_tensor *x);
 void refused_status(gr_status status);
 void refused_mlp(gr_mlp *made);

@@ -1,5 +1,5 @@
-/* binary.c - tests of the arithmetic of ops/binary.c: each row of ops.def against its formula, with
- * every way to broadcast.
+/* binary.c - tests of the arithmetic in ops/binary.c: compares each row of ops.def with its
+ * formula, with every kind of broadcast.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,7 +7,7 @@
 
 TestSuite(binary, .init = begin, .fini = end);
 
-/* a and b in the row's domain, never equal: on two grids that lie between each other. */
+/* Makes a and b in the row's domain. They are never equal, because their grids interleave. */
 static gr_tensor *on_grid(gr_context *of, const binary_row *row, gr_dtype dtype, gr_dims shape,
                           int which)
 {
@@ -26,7 +26,7 @@ static const gr_dims right_shapes[] = {{2, {2, 3}}, {1, {3}},    {2, {2, 1}}, {2
                                        {0, {0}},    {2, {1, 3}}, {0, {0}},    {2, {4, 1}}};
 enum { SHAPES = COUNT_OF(left_shapes), PAIRS = 2 * SHAPES };
 
-/* The i-th pair of operands, each pair of shapes both ways round. */
+/* Makes the i-th pair of operands. Each pair of shapes comes in both orders. */
 static void operands(gr_context *of, const binary_row *row, gr_dtype dtype, int i, gr_tensor **a,
                      gr_tensor **b)
 {
@@ -58,7 +58,7 @@ static void expect_reference(const binary_row *row, gr_tensor *a, gr_tensor *b)
     free(out);
 }
 
-/* Each edge beside each. */
+/* Pairs each edge value with each other one. */
 static void all_edges(gr_dtype dtype, gr_tensor **a, gr_tensor **b)
 {
     gr_tensor *x = edges(ctx, dtype);
@@ -119,7 +119,7 @@ Test(binary, nan_gives_nan)
     }
 }
 
-/* As if the operands had been expanded and copied first; same bits. */
+/* The result has the same bits as with operands that are expanded and copied first. */
 Test(binary, broadcast_values)
 {
     for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
@@ -214,7 +214,7 @@ Test(binary, gradients)
     expect_fine(ctx);
 }
 
-/* One operand twice: both uses count. */
+/* Takes one operand twice. Its gradient must count both uses. */
 static gr_tensor *apply_twice(gr_tensors in, void *data)
 {
     gr_tensor *square = gr_square(in.at[0]);
@@ -231,7 +231,7 @@ Test(binary, an_operand_used_twice)
     }
 }
 
-/* Same value; the gradient of one operand only is wrong by a factor. */
+/* The value is correct. The gradient of one operand is wrong by a factor. */
 typedef struct planted {
     const binary_row *row;
     int operand;

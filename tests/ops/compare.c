@@ -1,4 +1,4 @@
-/* compare.c - tests of the comparisons and of where, in ops/binary.c.
+/* compare.c - tests of the comparisons and of where() in ops/binary.c.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,7 +17,7 @@ static void expect_reference(const compare_row *row, gr_tensor *a, gr_tensor *b)
     free(out);
 }
 
-/* Each element beside each. */
+/* Pairs each element with each other one. */
 static void pairs_of(gr_tensor *x, gr_tensor **a, gr_tensor **b)
 {
     const int64_t n = gr_numel(x);
@@ -29,7 +29,7 @@ Test(compare, values)
 {
     for (int dtype = GR_F32; dtype <= GR_BOOL; dtype++) {
         gr_tensor *x = gr_cast(edges(ctx, GR_F64), dtype), *a, *b;
-        if (dtype == GR_I64) /* f64 holds no more of them */
+        if (dtype == GR_I64) /* f64 holds integers only up to 2^53 */
             x = gr_cast(sample(ctx, GR_F64, gr_shape(50), -0x1p53, 0x1p53), dtype);
         pairs_of(x, &a, &b);
         EACH_ROW(row, compare_rows)
@@ -46,7 +46,7 @@ Test(compare, integers_of_two_dtypes_and_floats_of_two)
     gr_tensor *i = gr_from_data(ctx, GR_I32, gr_shape(3), (int32_t[]){-1, 0, 300});
     gr_tensor *u = gr_from_data(ctx, GR_U8, gr_shape(3), (uint8_t[]){255, 0, 44});
     EXPECT_VALUES(gr_less(i, u), 1, 0, 0);
-    /* 0.1 of f32 is a little more than that of f64. */
+    /* 0.1 in f32 is slightly larger than in f64. */
     gr_tensor *f = gr_full(ctx, GR_F32, gr_shape(1), 0.1),
               *d = gr_full(ctx, GR_F64, gr_shape(1), 0.1);
     EXPECT_VALUES(gr_greater(f, d), 1);
@@ -156,7 +156,7 @@ Test(where, chooses, .init = begin, .fini = end)
     expect_fine(ctx);
 }
 
-/* A condition that is not 0 stays so where the values have a smaller range. */
+/* A tiny condition is not 0, even if the values have a dtype with a smaller range. */
 Test(where, a_tiny_condition_is_not_0, .init = begin, .fini = end)
 {
     gr_tensor *tiny = gr_full(ctx, GR_F64, gr_shape(2), 1e-300),

@@ -1,4 +1,4 @@
-/* matmul.c - tests of the matrix product: bit by bit against chains of fused multiply-adds.
+/* matmul.c - tests of the matrix product: compares every bit with chains of fused multiply-adds.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -8,7 +8,8 @@ TestSuite(matmul, .init = begin, .fini = end);
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
-/* The chain, in f32 (also for halves) or f64, rounded to the dtype: [m,k] [k,n], any strides. */
+/* Computes the chain in f32 (also for halves) or f64, and rounds to the dtype: [m,k] [k,n], any
+   strides. */
 static gr_tensor *chains(gr_tensor *a, gr_tensor *b)
 {
     const int64_t m = gr_sizes(a)[0], k = gr_sizes(a)[1], n = gr_sizes(b)[1];
@@ -77,13 +78,13 @@ Test(matmul, strided_operands)
     expect_fine(ctx);
 }
 
-/* Exponents far apart: where the order of additions shows. */
+/* The exponents differ so much that the order of the additions matters. */
 Test(matmul, order_of_additions)
 {
     gr_tensor *a = gr_from_data(ctx, GR_F32, gr_shape(1, 4), (float[]){1e8f, 1, -1e8f, 1});
     gr_tensor *b = gr_ones(ctx, GR_F32, gr_shape(4, 1));
     EXPECT_VALUES(gr_matmul(a, b), 1);
-    /* One rounding, at the end of the multiply-add. */
+    /* The multiply-add rounds only once, at its end. */
     const double x = 1 + 0x1p-52;
     gr_tensor *c = gr_from_data(ctx, GR_F64, gr_shape(1, 2), (double[]){1, x});
     gr_tensor *d = gr_from_data(ctx, GR_F64, gr_shape(2, 1), (double[]){-1, x});

@@ -1,5 +1,5 @@
-/* own_op.c - tests of extend.h and core/apply.c: an op of one's own is checked, differentiated and
- * refused like the library's.
+/* own_op.c - tests of extend.h and core/engine/apply.c: a user's op is checked, differentiated and
+ * refused in the same way as the library's ops.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -99,7 +99,7 @@ Test(own_op, a_wrong_gradient_is_caught)
     expect_fine(ctx);
 }
 
-/* The fused rule runs where the backward pass is not recorded, the plain one where it is. */
+/* The fused rule runs if the sweep is not recorded. The plain rule runs if it is recorded. */
 Test(own_op, fused_rule_runs_in_backward_only)
 {
     gr_tensor *p = gr_parameter(sample(ctx, GR_F64, gr_shape(4), -4, 4)),
@@ -204,7 +204,7 @@ static gr_tensor *apply_scale(gr_tensors in, void *data)
     (void)data;
     scale_args args = {3};
     gr_tensor *y = gr_apply_with(&scale, 2, in.at, &args);
-    args.by = 1e9; /* the call keeps a copy */
+    args.by = 1e9; /* the call has kept a copy */
     return y;
 }
 
@@ -231,7 +231,7 @@ Test(own_op, broadcasts_and_keeps_its_options)
 
 /* ---- Hidden results, several results --------------------------------------------------------- */
 
-/* twice(x) = 2 x; its hidden result is x + 1, made only where the call is kept. */
+/* twice(x) = 2 x. Its hidden result is x + 1, which is made only if the call is kept. */
 static gr_status twice_shape(const gr_call *call, gr_form *results)
 {
     results[0] = (gr_form){.dtype = GR_F64, .shape = gr_shape_of(call->in[0])};
@@ -282,7 +282,8 @@ Test(own_op, hidden_results_where_kept)
     cr_expect_eq(forwards, 1);
 }
 
-/* powers(x, y, ...) = (sum of squares, sum of cubes), of any number of operands of one shape. */
+/* powers(x, y, ...) = (sum of squares, sum of cubes), for any number of operands with the same
+   shape. */
 static gr_status powers_shape(const gr_call *call, gr_form *results)
 {
     results[0] = (gr_form){.dtype = GR_F64, .shape = gr_shape_of(call->in[0])};
@@ -343,7 +344,7 @@ Test(own_op, several_results_of_many_operands)
     cr_expect_eq(report.bad, 0);
 }
 
-/* Only the second result is used: the first one's gradient is zeros. */
+/* Only the second result is used, so the gradient of the first one is zeros. */
 Test(own_op, a_result_that_nobody_uses)
 {
     gr_tensor *v = gr_variable(gr_full(ctx, GR_F64, gr_shape(2), 2)), *results[2];

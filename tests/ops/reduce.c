@@ -1,4 +1,4 @@
-/* reduce.c - tests of sum, mean and sum_to: values bit by bit, axes, gradients, errors.
+/* reduce.c - tests of sum, mean and sum_to: bits of the values, axes, gradients, errors.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,8 +17,8 @@ static gr_tensor *mean_along(gr_tensor *x, gr_dims axes, bool keepdim)
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
-/* The definition: element r in block r / 4096, lane r % 16; trees of lanes and of blocks, in f64.
- */
+/* The definition: element r belongs to block r / 4096 and lane r % 16. Lanes and blocks are added
+   in trees, in f64. */
 static double defined_sum(const double *x, int64_t count)
 {
     enum { BLOCK = 4096, LANES = 16, MOST = 512 };
@@ -88,7 +88,8 @@ Test(reduce, along_and_across_have_the_same_bits)
     expect_fine(ctx);
 }
 
-/* Reference for any axes: each element's index without the reduced axes says where it belongs. */
+/* A reference for any axes. The index of an element without the reduced axes is the index of its
+   sum. */
 static void expect_axes(gr_tensor *x, gr_dims axes, unsigned reduced)
 {
     double *in = values_of(x), want[64] = {0};
@@ -179,7 +180,7 @@ Test(reduce, a_million_elements)
         size += fabsl(values[i]);
     }
     free(values);
-    /* A tree of depth 29 or so; the bound of a plain sum would be a million units. */
+    /* The tree has a depth of about 29. The bound for a plain loop would be a million units. */
     cr_expect_leq(fabsl(gr_item(sum_of(y)) - exact), 1e-16L * 300 * size / 10);
     cr_expect_leq(fabsl(gr_item(sum_of(y)) - exact), 1e-11L);
 }
@@ -190,7 +191,7 @@ Test(reduce, nan_and_infinity)
         gr_from_data(ctx, GR_F32, gr_shape(2, 3), (float[]){1, INFINITY, 2, NAN, -INFINITY, 4});
     EXPECT_VALUES(sum_along(x, gr_axes(1), false), INFINITY, NAN);
     EXPECT_VALUES(sum_along(x, gr_axes(0), false), NAN, NAN, 6);
-    /* Sums that f32 and f16 cannot hold on the way, but at the end. */
+    /* f32 and f16 cannot hold the partial sums, but they can hold the final sum. */
     EXPECT_VALUES(sum_of(gr_from_data(ctx, GR_F32, gr_shape(3), (float[]){3e38f, 3e38f, -3e38f})),
                   (double)3e38f);
     EXPECT_VALUES(mean_along(gr_full(ctx, GR_F16, gr_shape(4096), 60000), gr_axes(), false), 60000);
@@ -203,7 +204,7 @@ typedef struct reduction {
     gr_tensor *(*along)(gr_tensor *, gr_dims, bool);
     gr_dims axes;
     bool keepdim;
-    double factor; /* of a planted error, 1: none */
+    double factor; /* of a planted error; 1 means none */
 } reduction;
 
 static gr_tensor *apply_reduction(gr_tensors in, void *data)
@@ -230,7 +231,7 @@ Test(reduce, gradients)
     expect_fine(ctx);
 }
 
-/* The number of elements is divided by as it is, though f16 has no such number. */
+/* The mean divides by the exact number of elements, although f16 cannot represent this number. */
 Test(reduce, mean_of_many_halves)
 {
     gr_tensor *x = gr_variable(gr_ones(ctx, GR_F16, gr_shape(100000)));

@@ -1,5 +1,4 @@
-/* regressions.c - faults of ops and losses that once were: each test failed before its fault was
- * mended.
+/* regressions.c - former faults of ops and losses. Each test failed before the fault was fixed.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,7 +6,7 @@
 
 TestSuite(regressions, .init = begin, .fini = end);
 
-/* Strides of a shape without elements overflowed. */
+/* The strides of a shape without elements overflowed. */
 Test(regressions, an_empty_tensor_does_not_take_a_shape_without_strides)
 {
     const int64_t huge = INT64_MAX / 2;
@@ -16,7 +15,7 @@ Test(regressions, an_empty_tensor_does_not_take_a_shape_without_strides)
     gr_error_clear(ctx);
 }
 
-/* d loss / d logits, as backward without a record has it and as it can be differentiated again. */
+/* Checks d loss / d logits with both rules: not recorded as in backward, and recorded. */
 static void expect_both(gr_tensor *loss, gr_tensor *x, double want, double tolerance)
 {
     gr_tensor *plain;
@@ -29,7 +28,7 @@ static void expect_both(gr_tensor *loss, gr_tensor *x, double want, double toler
     }
 }
 
-/* With nothing kept the mean is NaN, and 0 elements' gradients were 0 * inf. */
+/* If no element is kept, the mean is NaN. The gradients of dropped elements were 0 * inf. */
 Test(regressions, masked_elements_have_gradient_0_whatever_the_denominator)
 {
     gr_tensor *x = gr_variable(gr_ones(ctx, GR_F32, gr_shape(3)));
@@ -42,7 +41,7 @@ Test(regressions, masked_elements_have_gradient_0_whatever_the_denominator)
             x, 0, 0);
 }
 
-/* The number of kept elements overflowed f16 in the recorded rule. */
+/* In the recorded rule, the number of kept elements overflowed f16. */
 Test(regressions, halves_count_beyond_their_range)
 {
     gr_tensor *x = gr_variable(gr_zeros(ctx, GR_F16, gr_shape(70000)));
@@ -51,7 +50,7 @@ Test(regressions, halves_count_beyond_their_range)
     expect_both(gr_bce_with_logits_with(x, &args), x, -0.5 / 70000, 0.01);
 }
 
-/* m^(gamma-1) at m = 0 and an infinite loss met zeros in the recorded rule. */
+/* In the recorded rule, m^(gamma-1) at m = 0 and an infinite loss were multiplied by zeros. */
 Test(regressions, focal_slopes_have_their_limits)
 {
     for (int i = 0; i < 2; i++) {
@@ -63,7 +62,7 @@ Test(regressions, focal_slopes_have_their_limits)
     }
 }
 
-/* The slope of a cut logarithm was 0/0 at 0. */
+/* The slope of a clamped logarithm was 0/0 at 0. */
 Test(regressions, probabilities_of_0_and_1_have_finite_mixed_slopes)
 {
     for (int one = 0; one < 2; one++) {

@@ -7,7 +7,7 @@
 
 TestSuite(shape, .init = begin, .fini = end);
 
-/* 0, 1, 2, ... in a shape. */
+/* Fills a shape with 0, 1, 2, ... */
 static gr_tensor *counted(gr_dtype dtype, gr_dims shape)
 {
     return gr_reshape(gr_arange(ctx, dtype, gr_dims_count(&shape)), shape);
@@ -98,7 +98,7 @@ Test(shape, permute_and_transpose)
     }
 }
 
-/* As Python's x[start:stop:step]. */
+/* Checks a slice against Python's x[start:stop:step]. */
 static void expect_slice(int64_t start, int64_t stop, int64_t step, const char *want)
 {
     char got[64] = "";
@@ -257,7 +257,8 @@ Test(shape, gradient_of_a_cast_has_the_dtype_of_its_operand)
 
 /* ---- Casts ----------------------------------------------------------------------------------- */
 
-/* Every dtype to every other: against one element at a time, in long double. */
+/* Converts every dtype to every other one. The reference converts one element at a time in long
+   double. */
 static long double element(gr_dtype dtype, const char *at)
 {
     int32_t i32;
@@ -291,7 +292,8 @@ static long double element(gr_dtype dtype, const char *at)
     return h & 0x8000 ? -value : value;
 }
 
-/* x to so many binary digits, denormal below 2^lowest, infinite from 2^beyond on; ties to even. */
+/* Rounds x to this number of binary digits, ties to even. It is denormal below 2^lowest, and
+   infinite from 2^beyond on. */
 static long double rounded(long double x, int digits, int lowest, int beyond)
 {
     if (x == 0 || isnan(x) || isinf(x))
@@ -305,7 +307,7 @@ static long double rounded(long double x, int digits, int lowest, int beyond)
 
 static long double clamped(long double x, long double low, long double high)
 {
-    return isnan(x) ? 0 : x < low ? low : x > high ? high : truncl(x) + 0; /* no -0 */
+    return isnan(x) ? 0 : x < low ? low : x > high ? high : truncl(x) + 0; /* adding 0 removes -0 */
 }
 
 static long double converted(long double x, gr_dtype to)
@@ -330,7 +332,7 @@ static long double converted(long double x, gr_dtype to)
     }
 }
 
-/* Values where something happens, in `from`. */
+/* Values of dtype `from` that are special for some conversion. */
 static gr_tensor *specimens(gr_dtype from)
 {
     enum { RANDOM = 3000 };
@@ -346,8 +348,8 @@ static gr_tensor *specimens(gr_dtype from)
     }
     if (!gr_dtype_is_float(from))
         return x;
-    /* Halfway between neighbours of the narrower ones, and a little beside; ends of the integers.
-     */
+    /* Values halfway between neighbours of narrower dtypes and slightly beside, and limits of the
+       integers. */
     static const double special[] = {0.5,
                                      1.5,
                                      -0.5,
@@ -432,7 +434,7 @@ Test(cast, all_pairs, .init = begin, .fini = end)
     expect_fine(ctx);
 }
 
-/* By way of f64 these would be rounded twice. */
+/* A conversion through f64 would round these twice. */
 Test(cast, long_integers_are_rounded_once, .init = begin, .fini = end)
 {
     int64_t values[2048];

@@ -1,8 +1,8 @@
-/* table.c - every op that the library exports has a row: in ops.def, whose rows the other files of
- * tests walk, or here, where each is run and its gradient checked.
+/* table.c - every op that the library exports has a row. It is in ops.def, whose rows the other
+ * test files use, or in this file, which runs each op and checks its gradient.
  *
- * What the library exports is read from the library itself. An op that nobody wrote a row for, and
- * a name that nobody called no op, fail.
+ * The list of exported names is read from the library itself. So the test fails for a new op
+ * without a row, and for a new name that no_ops does not list.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,7 +17,7 @@ static const char *const exported[] = {
 
 /* ---- What is no op --------------------------------------------------------------------------- */
 
-/* Names without gr_, and why they need no row. A star stands for any end of a name. */
+/* Names without gr_, and the reason why they need no row. A star matches any rest of a name. */
 static const struct no_op {
     const char *reason, *names;
 } no_ops[] = {
@@ -47,7 +47,7 @@ static const struct no_op {
                                         "legacy_reduction"},
 };
 
-/* Whether a list of names has this one. */
+/* True if a list of names has this one. */
 static bool lists(const char *names, const char *name)
 {
     for (size_t length; *names; names += length + strspn(names + length, " ")) {
@@ -74,7 +74,7 @@ static gr_tensor *ones_of(gr_tensor *x, gr_dims shape)
     return gr_ones(gr_context_of(x), gr_dtype_of(x), shape);
 }
 
-/* 1 and -1 in turn, x's shape and dtype. */
+/* Returns 1 and -1 in turn, in x's shape and dtype. */
 static gr_tensor *signs_of(gr_tensor *x)
 {
     static const double signs[] = {1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1};
@@ -82,14 +82,15 @@ static gr_tensor *signs_of(gr_tensor *x)
     return gr_cast(all, gr_dtype_of(x));
 }
 
-/* A class of four for each of three rows. */
+/* Returns one of four classes for each of three samples. */
 static gr_tensor *classes_of(gr_tensor *x)
 {
     return gr_from_data(gr_context_of(x), GR_I64, gr_shape(3), (const int64_t[]){2, 0, 3});
 }
 
-/* SAMPLE(name, operands, kind, expression): x, y and z are [3,4], in (0.1, 0.9). SMOOTH: the
-   gradient is checked by differences, twice; FLAT: only run, for differences cannot see it. */
+/* SAMPLE(name, operands, kind, expression): x, y and z are [3,4], in (0.1, 0.9). SMOOTH:
+   differences check the gradient to second order. FLAT: the op is only run, because differences
+   cannot check its gradient. */
 #define SAMPLES                                                                                    \
     SAMPLE(pow, 1, SMOOTH, gr_pow(x, 2.5))                                                         \
     SAMPLE(where, 2, SMOOTH, gr_where(gr_less(signs_of(x), gr_scalar_like(x, 0)), x, y))           \
@@ -134,7 +135,7 @@ static gr_tensor *classes_of(gr_tensor *x)
            gr_triplet_margin_with(                                                                 \
                x, &(gr_triplet_margin_args){.positive = y, .negative = z, .margin = 5}))
 
-/* An operand that there is not is x again. */
+/* A missing operand is x again. */
 #define SAMPLE(name, operands, kind, expression)                                                   \
     static gr_tensor *name##_sample(gr_tensors in, void *data)                                     \
     {                                                                                              \
@@ -186,7 +187,8 @@ Test(table, every_exported_op_has_a_row)
     cr_expect_not(has_row("nothing") || is_no_op("nothing"));
 }
 
-/* A name that went away would excuse the next one that is called so. */
+/* If a name is no longer exported, it must leave no_ops. Otherwise it would excuse a later op of
+   this name. */
 Test(table, every_reason_is_needed)
 {
     char name[64];
@@ -202,7 +204,7 @@ Test(table, every_reason_is_needed)
 
 /* ---- Every row is exercised ------------------------------------------------------------------ */
 
-/* The result's values, and the gradients of its sum, are numbers. */
+/* Checks that the result's values and the gradients of its sum are numbers. */
 static void run_sample(const struct sample_row *row, gr_dtype dtype)
 {
     gr_tensor *in[3];
@@ -251,7 +253,7 @@ Test(table, samples_have_right_gradients)
 
 /* ---- Whatever computes is an entry that can be run again -------------------------------------- */
 
-/* The bits of an entry's results. */
+/* Hashes the bits of an entry's results. */
 static uint64_t results_hash(const gr_entry *entry)
 {
     uint64_t hash = 0;
@@ -260,7 +262,7 @@ static uint64_t results_hash(const gr_entry *entry)
     return hash;
 }
 
-/* Spoils the results of an entry that computes them in buffers of its own. */
+/* Overwrites the results of an entry if the entry computes them in its own buffers. */
 static bool spoil(const gr_entry *entry)
 {
     const gr_op *op = entry->node.op;
@@ -273,8 +275,8 @@ static bool spoil(const gr_entry *entry)
     return true;
 }
 
-/* Runs every entry of the scope again, youngest first, so that each finds its operands as they
-   were. */
+/* Runs each entry of the scope again, youngest first, so that each one finds its original
+   operands. */
 static int run_entries_again(const char *name)
 {
     int count = 0;
@@ -289,7 +291,7 @@ static int run_entries_again(const char *name)
     return count;
 }
 
-/* Value and gradient of a call, all of whose entries are kept. */
+/* Computes value and gradient of a call, and keeps all entries. */
 static void expect_again(const char *name, gr_tensor *(*call)(gr_tensors, void *), int operands,
                          void *data)
 {
@@ -335,7 +337,7 @@ Test(table, entries_run_again)
     expect_again(row->name, row->call, row->operands, NULL);
 }
 
-/* A formula says what is computed, and a row without one is not elementwise. */
+/* Each elementwise row has a formula. */
 Test(table, elementwise_entries_have_a_formula)
 {
     cr_assert_eq(gr_scope_begin(ctx), GR_OK);
@@ -352,7 +354,7 @@ Test(table, elementwise_entries_have_a_formula)
     int count = 0;
     for (gr_entry *entry = ctx->program.last; entry; entry = entry->previous) {
         const gr_op *op = entry->node.op;
-        const bool cast = strcmp(op->name, "cast") == 0; /* the dtype says what it computes */
+        const bool cast = strcmp(op->name, "cast") == 0; /* the dtype tells what it computes */
         if (op->kind == GR_ELEMENTWISE && !cast)
             cr_expect(op->formula && *op->formula, "%s", op->name);
         count += op->kind == GR_ELEMENTWISE;

@@ -1,5 +1,5 @@
-/* unary.c - tests of ops/unary.c: each row of ops.def against its formula, and what is special
- * about single ops.
+/* unary.c - tests of ops/unary.c: compares each row of ops.def with its formula, and checks special
+ * cases of single ops.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,7 +7,7 @@
 
 TestSuite(unary, .init = begin, .fini = end);
 
-/* What a value may be off by, in units of the last place. */
+/* Returns the allowed error of an op, in units of the last place. */
 static double allowed(const char *name)
 {
     static const char *const exact[] = {"neg", "abs", "sign", "square", "sqrt", "relu"};
@@ -21,7 +21,7 @@ static double allowed(const char *name)
     return 1.01;
 }
 
-/* Values in the row's domain, away from 0 where that is a kink. */
+/* Returns values in the row's domain, away from 0 if there is a kink at 0. */
 static gr_tensor *inside(gr_context *of, const unary_row *row, gr_dtype dtype, gr_dims shape)
 {
     gr_tensor *x = sample(of, dtype, shape, row->low, row->high);
@@ -65,7 +65,7 @@ Test(unary, values)
     expect_fine(ctx);
 }
 
-/* f16 and bf16 are computed in f32 and rounded once: all of their 65536 values. */
+/* f16 and bf16 are computed in f32 and rounded once. This tests all of their 65536 values. */
 Test(unary, narrow_values)
 {
     static uint16_t all[65536];
@@ -115,8 +115,8 @@ Test(unary, empty_and_0d)
 
 /* ---- Strides --------------------------------------------------------------------------------- */
 
-/* The same elements, lying otherwise: as a transposed tensor, and as every third of a larger one.
- */
+/* The same elements with other strides: a transposed tensor, and every third element of a larger
+   one. */
 static gr_tensor *transposed(gr_tensor *x) { return gr_transpose(gr_contiguous(gr_transpose(x))); }
 static gr_tensor *sparse(gr_tensor *x)
 {
@@ -185,7 +185,8 @@ Test(unary, gradients)
     expect_fine(ctx);
 }
 
-/* The same value with a gradient that is wrong by a factor: caught, or the test above is blind. */
+/* The value is correct and the gradient is wrong by a factor. If this is not found, the test above
+   is useless. */
 typedef struct planted {
     const unary_row *row;
     double factor;
@@ -230,7 +231,7 @@ Test(unary, flat_rows_pass_no_gradient)
     expect_fine(ctx);
 }
 
-/* In f32 too: against f64's at the same places. */
+/* Compares the gradients in f32 with those in f64 at the same points. */
 Test(unary, narrow_gradients)
 {
     EACH_ROW(row, unary_rows)
@@ -252,7 +253,8 @@ Test(unary, narrow_gradients)
 
 /* ---- The same bits whatever runs it ---------------------------------------------------------- */
 
-/* The first row has work for seven threads, the others for two: the driver is the same. */
+/* The first row is large enough for seven threads, the others for two, because all share one
+   driver. */
 enum { COUNT = 230003, FEWER = 66003 };
 
 typedef struct known_bits {
@@ -262,7 +264,7 @@ typedef struct known_bits {
     double wide[COUNT];
 } known_bits;
 
-/* Any bits, and between them numbers that are near 0. */
+/* Fills in random bits and some numbers near 0. */
 static void fill(known_bits *bits)
 {
     for (int i = 0; i < COUNT; i++) {
@@ -308,8 +310,8 @@ Test(unary, same_bits)
 
 /* ---- Rules in one pass ----------------------------------------------------------------------- */
 
-/* The gradient of a sweep that is recorded, which runs the rule of public ops, and of one that is
-   not: the same bits. */
+/* Compares the bits of two gradients. The recorded sweep runs the rule of public ops, and the other
+   sweep runs the fused rule. */
 static void compare_rules(const unary_row *row, gr_tensor *x, gr_tensor *seed)
 {
     gr_tensor *v = gr_variable(x), *y = row->call(v), *gradients[2];
@@ -455,8 +457,8 @@ Test(unary, pow_values)
             double *in = values_of(x), *out = values_of(gr_pow(x, e));
             for (int64_t j = 0; j < gr_numel(x); j++) {
                 if (in[j] == -INFINITY && e != rint(e))
-                    continue; /* C has the infinity, the header NaN */
-                /* Here NaN to the power of 0 is NaN: an operand's NaN stays. */
+                    continue; /* C gives infinity here, but gradus gives NaN */
+                /* NaN to the power of 0 is NaN here, because NaN stays NaN. */
                 const long double want =
                     isnan(in[j]) ? (long double)NAN : powl(in[j], (long double)e);
                 const double off = ulps(dtype, out[j], want);
@@ -480,7 +482,7 @@ Test(unary, pow_narrow)
     }
 }
 
-/* The rule's constant is not rounded to a narrow dtype, where 0.7 has few digits. */
+/* The rule must not round its constant to a narrow dtype, in which 0.7 has few digits. */
 Test(unary, pow_narrow_gradient)
 {
     enum { POINTS = 501 };

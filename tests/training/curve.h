@@ -1,8 +1,8 @@
-/* curve.h - 200 training steps, and one number for all the bits that they leave.
+/* curve.h - 200 training steps, and one hash of all bits that they leave.
  *
- * The sizes are no multiples of a vector or a block, and between them the two problems are large
- * enough that every parallel loop of a step does fork: "tall" in the ops, the matrix product and the
- * loss, "wide" in the optimiser.
+ * The sizes are not multiples of a vector or a block. Together the two problems are large enough
+ * that every parallel loop of a step uses several threads: "tall" in the ops, the matrix product
+ * and the loss, "wide" in the optimiser.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,8 +17,8 @@ enum { CURVE_STEPS = 200, CURVE_INPUTS = 13 };
 typedef struct curve_problem {
     const char *name;
     int64_t rows;
-    int count;        /* of sizes */
-    int64_t sizes[4]; /* of the perceptron, CURVE_INPUTS first */
+    int count;        /* number of sizes */
+    int64_t sizes[4]; /* of the perceptron; the first is CURVE_INPUTS */
 } curve_problem;
 
 static const curve_problem curve_tall = {"tall", 1031, 3, {CURVE_INPUTS, 67, 64}};
@@ -47,7 +47,7 @@ static inline uint64_t fnv_tensors(uint64_t hash, gr_tensors list)
     return hash;
 }
 
-/* One step of training; its loss goes to *loss. */
+/* Takes one step of training and sets *loss. */
 static inline gr_status curve_step(const gr_mlp *mlp, gr_tensor *x, gr_tensor *y,
                                    gr_optimizer *optimizer, double *loss)
 {
@@ -63,8 +63,8 @@ static inline gr_status curve_step(const gr_mlp *mlp, gr_tensor *x, gr_tensor *y
     return status == GR_OK ? end : status;
 }
 
-/* The hash of all losses, the final parameters and the optimiser's state; 0 after an error, which
-   is printed. isa and threads as in gr_context_options. */
+/* Returns the hash of all losses, the final parameters and the optimiser's state. Prints an error
+   and returns 0 after it. isa and threads have the same meaning as in gr_context_options. */
 static inline uint64_t curve_hash(const curve_problem *problem, const char *isa, int threads)
 {
     gr_context *ctx =

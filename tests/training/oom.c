@@ -1,5 +1,5 @@
-/* oom.c - every allocation of a whole training run fails in turn, once or from then on for good: an
- * error that says so, nothing lost, nothing half done, and the same call works when there is
+/* oom.c - makes each allocation of a whole training run fail in turn, once or from then on. There
+ * must be the error MEMORY, no leak and no incomplete change. The same call must work again with
  * memory.
  *
  * SPDX-License-Identifier: MIT
@@ -21,7 +21,8 @@ static void heap_fails_at(int64_t call, bool lasting)
 
 /* ---- A training run in pieces ---------------------------------------------------------------- */
 
-/* Each piece draws at most once from the random state, so that a repeated one draws the same. */
+/* Each part draws at most once from the random state, so that a repeated part draws the same
+   numbers. */
 typedef struct run {
     gr_context *ctx;
     gr_tensor *x, *noise, *y, *drawn;
@@ -81,7 +82,7 @@ static gr_context *new_context(void)
         &(gr_context_options){.allocator = &heap_allocator, .seed = 23, .threads = 2});
 }
 
-/* All bits that a failed call must leave alone. */
+/* Hashes all bits that a failed call must not change. */
 static uint64_t bits_of(const run *r)
 {
     uint64_t hash = fnv_start;
@@ -99,7 +100,7 @@ static uint64_t bits_of(const run *r)
     return hash;
 }
 
-/* The memory is back: what failed is forgotten. */
+/* Gives the memory back and clears the error. */
 static void recover(gr_context *ctx, int which)
 {
     cr_expect_eq(gr_error(ctx), GR_ERROR_MEMORY, "piece %d: %s", which,
@@ -125,7 +126,7 @@ static void run_piece(run *r, int which)
                  gr_error_message(r->ctx));
 }
 
-/* A context; where there was no memory for one, an error, nothing lost, and a second attempt. */
+/* Makes a context. If there is no memory, checks the error, checks for leaks and tries again. */
 static gr_context *context_at_last(void)
 {
     gr_context *ctx = new_context();
@@ -139,7 +140,7 @@ static gr_context *context_at_last(void)
     return new_context();
 }
 
-/* The whole run; its bits at the end. */
+/* Runs the whole training. Returns a hash of its bits at the end. */
 static uint64_t run_all(void)
 {
     run r = {.ctx = context_at_last()};
@@ -169,7 +170,7 @@ TestSuite(oom, .timeout = 600);
 Test(oom, each_allocation_fails_once) { fail_each_in_turn(false); }
 Test(oom, each_allocation_fails_for_good) { fail_each_in_turn(true); }
 
-/* Less and less memory, down to none: never anything but the error. */
+/* Less and less memory, down to none. There must be no effect other than the error. */
 Test(oom, steps_without_any_memory_move_nothing)
 {
     heap_fails_at(0, true);
@@ -192,7 +193,7 @@ Test(oom, steps_without_any_memory_move_nothing)
     cr_expect_eq(heap.live, 0);
 }
 
-/* What a step needs it has from the step before. */
+/* A second step takes all its memory from the first step. */
 Test(oom, second_step_allocates_nothing)
 {
     heap_fails_at(0, false);

@@ -1,6 +1,5 @@
-/* same_bits.c - a training run leaves the same bits whatever number of threads and whichever
- * instruction set computed it. tests/run --all compares them between compilers and levels of
- * optimisation as well.
+/* same_bits.c - a training run leaves the same bits with any number of threads and any instruction
+ * set. tests/run --all also compares compilers and levels of optimisation.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -39,7 +38,7 @@ TestSuite(same_bits, .timeout = 600);
 Test(same_bits, of_a_tall_problem) { expect_one_hash(&curve_tall); }
 Test(same_bits, of_a_wide_problem) { expect_one_hash(&curve_wide); }
 
-/* The hash can tell two runs apart: one rounding of one weight is enough. */
+/* The hash must detect a change of one bit in one weight. */
 Test(same_bits, hash_sees_one_bit)
 {
     float weights[1000] = {0};
