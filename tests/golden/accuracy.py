@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Measures gradus and PyTorch on one grid and prints docs/accuracy.md; how to run it stands there.
+"""Measures gradus and PyTorch on the same grid and prints docs/accuracy.md.
+
+That page also describes how to run it.
 
 python accuracy.py PATH_OF_THE_BUILT_ACCURACY_C > docs/accuracy.md
 """
@@ -33,7 +35,7 @@ def probabilities():
 
 
 def terms(op, x, y, p):
-    """Of each quantity the two terms that it is a sum of, in long double."""
+    """Returns the two terms of each quantity, in long double."""
     one = np.ones_like(x)
     found = (make.terms_of_logits if op == "logits" else make.terms_of_probabilities)(x, y, one, p)
     found["dw"] = found["loss"]
@@ -47,11 +49,11 @@ def terms(op, x, y, p):
 
 
 def ulps(dtype, got, pair):
-    """The largest distance from the truth, in ulp of the larger of the truth and its terms."""
+    """Returns the largest error, in ulp of the true value or of its terms, whichever is larger."""
     narrow = make.DTYPES[dtype][0]
     truth = pair[0] + pair[1]
     scale = np.maximum(np.abs(truth), np.maximum(np.abs(pair[0]), np.abs(pair[1])))
-    # spacing() rounds up to the next power of two where scale does, which would halve the error.
+    # If scale rounds up to a power of two, spacing() is twice as large and would halve the error.
     lowest = -149 if dtype == "f32" else -1074
     exponent = np.where(
         scale > 0, np.frexp(np.where(scale > 0, scale, 1))[1] - DIGITS[dtype], lowest
@@ -86,7 +88,7 @@ def pytorch(op, dtype, p, x, y):
 
 
 def measure(program, op, p, targets):
-    """(quantity, dtype, whose) -> ulp."""
+    """Returns a map (quantity, dtype, library) -> ulp."""
     worst = {}
     grid = logits() if op == "logits" else probabilities()
     for dtype in make.DTYPES:

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""Makes losses.jsonl: what PyTorch says of both binary cross entropies, for tests/losses/golden.c.
+"""Makes losses.jsonl for tests/losses/golden.c: PyTorch's results of both binary cross entropies.
 
     python3 -m venv venv && venv/bin/pip install torch==2.13.0 numpy
     venv/bin/python tests/golden/make.py > tests/golden/losses.jsonl
 
-Each line is a case: the operands, the reduction, and the loss, its gradients in input and target
-(dx, dy; for an upstream gradient of 1, with reduction none of GRADIENT repeated), and the
-gradients in input and target of sum(SECOND * dx) (dxx, dxy). Numbers are hexadecimal, so that
-nothing is lost.
+Each line is a case. It holds the operands, the reduction, the loss, its gradients in input and
+target (dx, dy), and the gradients of sum(SECOND * dx) in input and target (dxx, dxy). The upstream
+gradient is 1. With reduction none it is GRADIENT, repeated. Numbers are hexadecimal, so that they
+are exact.
 
-What is expected of an element is, in this order,
-  1. PyTorch's own result, where it is within NEAR ulp of the truth;
-  2. for floats PyTorch's result in double, rounded ("double": the quantities where this was so);
-  3. the truth: the closed form in numpy.longdouble (64 bits of mantissa) from which PyTorch is
-     further off ("differs": which elements, what PyTorch gives for the first of them, and why).
-An ulp is that of the larger of the result and the terms it is a sum of. "ulps" has the tolerance
-of a quantity, in ulp of the expected value, where terms cancel in it; without an entry it is the
-reader's own.
+The expected value of an element is the first of these that applies:
+  1. PyTorch's own result, if it is within NEAR ulp of the true value;
+  2. for floats, PyTorch's result in double, rounded ("double" lists these quantities);
+  3. the true value: the closed form in numpy.longdouble (64 bits of mantissa). Here PyTorch has a
+     larger error ("differs" lists the elements, PyTorch's result for the first, and the reason).
+The unit is the ulp of the result or of its largest term, whichever is larger. If the terms of a
+quantity cancel, "ulps" has its tolerance, in ulp of the expected value. Otherwise the reader uses
+its own tolerance.
 
-The numbers are made by a small generator of our own: the file is the same on each machine of this
+A small generator in this file makes the numbers, so the output is the same on each machine of this
 architecture.
 """
 
@@ -64,7 +64,7 @@ WHY = {
 
 
 class Numbers:
-    """Random numbers of few bits, so that their text is short."""
+    """Random numbers with few bits, so that their text is short."""
 
     def __init__(self, seed):
         self.state = seed
@@ -89,7 +89,7 @@ def text(value):
 
 
 def times(c, v):
-    """c v, where a coefficient of exactly 0 kills an infinite v."""
+    """Returns c v. If c is exactly 0, the result is 0 even for an infinite v."""
     with np.errstate(invalid="ignore"):
         return np.where((c == 0) & np.isinf(v), 0, c * v)
 
@@ -134,7 +134,7 @@ def cycle(pattern, count):
 
 
 def truth_of(case):
-    """For each quantity its values and their scale, the largest of the terms."""
+    """Returns for each quantity its values and their scale, which is the largest term."""
     shape = case["shape"]
 
     def wide(name):
@@ -196,7 +196,7 @@ def torch_of(case, dtype):
 
 
 def near(value, truth, scale, dtype):
-    """Whether it is within NEAR ulp of the truth."""
+    """Returns True if value is within NEAR ulp of the truth."""
     if np.isnan(truth) or not np.isfinite(dtype(truth)):
         return bool(np.isnan(value) and np.isnan(truth)) or value == float(dtype(truth))
     if not np.isfinite(value):
@@ -206,7 +206,7 @@ def near(value, truth, scale, dtype):
 
 
 def expected_of(case, name, truth, own, wide):
-    """The expected numbers, whether double was needed, the elements where only the truth will do."""
+    """Returns the expected numbers, whether double was needed, and the elements that differ."""
     dtype = DTYPES[case["dtype"]][0]
     values, scales = truth
     expected, doubled, differs = [], False, []
@@ -394,7 +394,7 @@ def edges_of_probabilities(numbers):
 
 
 def pages(numbers):
-    """The examples of the documents."""
+    """The examples in the documentation."""
     x, y = [[-0.8, 1.2, 0.7], [-0.1, -0.4, 0.7]], [[0.3, 0.8, 1.2], [-0.6, 0.1, 2.2]]
     for dtype in DTYPES:
         for reduction in REDUCTIONS:

@@ -1,4 +1,4 @@
-"""Makes golden.json: values and gradients of PyTorch's losses, in double, for losses_more's tests.
+"""Makes golden.json for the tests of losses_more: values and gradients of PyTorch, in double.
 
     python3 -m venv venv && venv/bin/pip install torch==2.13.0 && venv/bin/python make.py
 
@@ -21,7 +21,7 @@ def tensor(t):
 
 
 def add(loss, function, tensors, reduction="mean", torch_options=None, **options):
-    """One case: tensors named as in the test's struct; options as gradus calls them."""
+    """Adds a case. Tensors have the names of the test's struct, options those of gradus."""
     if reduction == "sum" and options:
         return
     leaves = {name: t.clone().requires_grad_(t.is_floating_point() and name not in ("labels", "w"))
@@ -58,7 +58,7 @@ for r in REDUCTIONS:
     y = torch.softmax(n(2, 4), 1)
     y[0, 1] = 0
     logs = torch.log_softmax(n(2, 4), 1)
-    # PyTorch's gradient in y at y = 0 is NaN: there y is a constant.
+    # PyTorch's gradient in y at y = 0 is NaN, so y is a constant in this case.
     add("kl_div", lambda x, labels, **o: F.kl_div(x, labels, **o), {"x": logs, "labels": y}, r)
     add("kl_div", two(F.kl_div), {"x": logs, "y": torch.softmax(n(2, 4), 1)}, r)
     add("kl_div", two(F.kl_div), {"x": logs, "y": torch.log_softmax(n(2, 4), 1)}, r, log_target=True)

@@ -3,15 +3,15 @@
 
     python3 tests/nulls/generate.py INCLUDE OUTPUT DEPENDENCIES CC...
 
-INCLUDE is the folder of gradus/, DEPENDENCIES a file for ninja: what OUTPUT was made of; CC is the
-compiler, which runs as preprocessor. A pointer is a parameter, a member of a struct that a
-parameter is or points to, or an element of an array of pointers. The others have the values of
-VALUES. What is demanded stands in support.h: nothing crashes, the call is refused with the error
-NULL, and the context can be freed. Another test of each function gives all of its pointers, and
-must succeed: or that a call is refused would say nothing.
+INCLUDE is the folder that contains gradus/. DEPENDENCIES is a file for ninja that lists the inputs
+of OUTPUT. CC is the compiler, which runs as the preprocessor. A pointer is a parameter, a member of
+a struct that is passed by value or by pointer, or an element of an array of pointers. The other
+arguments have the values of VALUES. support.h has the checks: nothing crashes, the call fails with
+the error NULL, and the context can be freed. Another test of each function passes all of its
+pointers and must succeed. Otherwise the failures would prove nothing.
 
-A function of types that VALUES knows needs no edit here. Whatever is not known ends this with an
-error, and so does an entry that is no longer used: nothing is left out in silence.
+A new function needs no edit here if VALUES has its types. An unknown type is an error, and so is an
+entry that is no longer used. So no pointer is left out silently.
 """
 import re
 import subprocess
@@ -20,9 +20,10 @@ from pathlib import Path
 
 # ---- What is known -------------------------------------------------------------------------------
 
-# C expressions. A key is, first found: FUNCTION.PARAMETER or STRUCT.MEMBER, TYPE NAME, TYPE. A
-# pointer to a struct of the headers needs none: it is made of its members' values, those that are
-# no pointers being 0 unless there is a STRUCT.MEMBER. An enum is its first value.
+# C expressions. The key is the first of these that exists: FUNCTION.PARAMETER or STRUCT.MEMBER,
+# TYPE NAME, TYPE. A pointer to a struct of the headers needs no entry, because the values of its
+# members are used. A member that is not a pointer is 0, unless there is a STRUCT.MEMBER. An enum
+# has its first value.
 VALUES = {
     'bool': 'false',
     'int': '1',
@@ -87,7 +88,7 @@ VALUES = {
 
     'gr_linear.weight': 'parameter()',
     'gr_linear.bias': 'gr_parameter(vector())',
-    'gr_linear_free.layer': None,  # of its members, which it reads
+    'gr_linear_free.layer': None,  # made of its members, because the function reads them
     'gr_mlp_new.count': '2',
 
     'gr_csv_args.path': 'csv_path()',
@@ -113,8 +114,8 @@ VALUES = {
     'gr_reduction_from_name.name': '"mean"',
 }
 
-# Pointers that may be NULL, with the words of a header that allow it: those must stand there. Keys
-# as above.
+# Pointers that may be NULL, with the sentence of a header that allows it. The header must have this
+# sentence. Keys as above.
 NONE = '(NULL and GR_UNSET stand for None)'
 ZERO = 'Every zero is the default.'
 OPTIONAL = {
@@ -182,7 +183,7 @@ OPTIONAL = {
     'gr_mint_binary_cross_entropy_with_logits.reduction': NONE,
 }
 
-# A function or a type of result -> the word in given_WORD and refused_WORD of support.h.
+# Maps a function or a type of result to the WORD of given_WORD and refused_WORD in support.h.
 RESULTS = {
     'gr_tensor *': 'tensor',
     'gr_status': 'status',
@@ -194,17 +195,17 @@ RESULTS = {
     'double': 'number',
     'gr_context_new': 'new_context',
     'gr_context_of': 'context',
-    # The status that it is given, and the error that there is: neither says how the call went.
+    # These return the given status or the current error. This does not show if the call failed.
     'gr_raise': 'raised',
     'gr_error': 'error',
 }
 
-# Results in which nothing tells a refusal: what is demanded is no crash, and, with everything
-# given, no error.
+# Results that cannot show a failure. The call must not crash. With all pointers given, there must
+# be no error.
 PLAIN = {'void', 'bool', 'int', 'int64_t', 'const char *', 'void *', 'const void *', 'gr_dtype',
          'gr_dims', 'gr_tensors', 'gr_memory_report'}
 
-# What has to stand before the call.
+# Code that must come before the call.
 BEFORE = {'gr_no_grad_end': 'gr_no_grad_begin(own);'}
 
 
@@ -215,7 +216,7 @@ def die(text):
 # ---- The headers ---------------------------------------------------------------------------------
 
 def read_headers(folder, compiler, output, dependencies):
-    """What the compiler sees of gradus' declarations, on one line, and the headers as written."""
+    """Returns the preprocessed declarations on one line, and the text of the headers."""
     headers = sorted(Path(folder, 'gradus').glob('*.h'))
     if not headers:
         die(f'there are no headers in {folder}/gradus')
@@ -226,7 +227,7 @@ def read_headers(folder, compiler, output, dependencies):
     if done.returncode:
         die(f'{compiler[0]} -E: {done.stderr}')
     with open(dependencies, 'a') as file:
-        file.write(f'{output}: {folder}/gradus\n')  # the folder: where a header comes or goes
+        file.write(f'{output}: {folder}/gradus\n')  # it changes with its list of headers
     seen = one_line(done.stdout).replace('_Bool', 'bool')
     written = one_line(re.sub(r'^ \*', '', '\n'.join(h.read_text() for h in headers), flags=re.M))
     return seen[seen.index('typedef struct gr_context'):], written
@@ -237,7 +238,7 @@ def one_line(text):
 
 
 def split_at(text, mark):
-    """Splits where no parenthesis is open."""
+    """Splits text at a mark outside all parentheses."""
     parts, depth = [''], 0
     for char in text:
         depth += (char in '([') - (char in ')]')
@@ -249,7 +250,7 @@ def split_at(text, mark):
 
 
 class Declared:
-    """One name and its type: of a parameter, a member or a function's result."""
+    """Name and type of a parameter, a member or a function's result."""
 
     def __init__(self, text, where):
         text = re.sub(r'\bstruct (?=gr_)', '', text)
@@ -264,11 +265,11 @@ class Declared:
         self.key = f'{where}.{self.name}'
 
     def is_read(self):
-        """Not a struct that the function fills. One that it reads as well stands in VALUES."""
+        """Returns False for a struct that the function only fills. VALUES has the others."""
         return not self.type.endswith('*') or self.type.startswith('const ') or self.key in VALUES
 
     def may_be_null(self):
-        """The key of OPTIONAL that says so, or None."""
+        """Returns the key of OPTIONAL that allows it, or None."""
         keys = (self.key, f'{self.type}{self.name}')
         return next((key for key in keys if key in OPTIONAL), None)
 
@@ -276,11 +277,11 @@ class Declared:
         return self.type.endswith('*') or self.type == 'function'
 
     def points_to(self):
-        """The name of the struct (or whatever) behind one star, without const."""
+        """Returns the type that the pointer points to, without const."""
         return re.sub(r'^const ', '', self.type).removesuffix('*').strip()
 
     def has_elements(self):
-        """An array of pointers that the function reads."""
+        """Returns True for an array of pointers that the function reads."""
         return self.type.endswith('*const *')
 
 
@@ -307,7 +308,7 @@ def read_structs(seen):
 
 
 def read_functions(seen):
-    """name -> (type of the result, parameters, whether more may follow)"""
+    """Returns a map: name -> (type of the result, parameters, True if more may follow)."""
     found = {}
     exported = r'__attribute__ ?\(\(visibility\("default"\)\)\)([^;]*);'
     for match in re.finditer(exported, seen):
@@ -327,15 +328,15 @@ def read_functions(seen):
 # ---- Values --------------------------------------------------------------------------------------
 
 class Maker:
-    """Writes what a call needs. null: the path of the pointer that is to be NULL, such as
-    "args.target"; None: none. nulls: the paths that there are, each with its key of OPTIONAL."""
+    """Writes the variables that a call needs. null is the path of the pointer that becomes NULL,
+    such as "args.target", or None. nulls lists all paths, each with its key of OPTIONAL."""
 
     def __init__(self, structs, enums, null):
         self.structs, self.enums, self.null = structs, enums, null
         self.lines, self.nulls = [], []
 
     def value(self, thing):
-        """The expression for it; None: it is to be made of its members."""
+        """Returns the expression for it. None: it is made of its members."""
         plain = re.sub(r'^const ', '', thing.type)
         for key in (thing.key, f'{thing.type} {thing.name}', f'{thing.type}{thing.name}',
                     thing.type, plain):
@@ -350,7 +351,7 @@ class Maker:
                    'it is to be added to VALUES')
 
     def make(self, thing, path, name):
-        """Declares a variable of that name for a parameter; for a member see fill."""
+        """Declares a variable of that name for a parameter. fill does this for a member."""
         value = self.value(thing)
         if self.null == path:
             value = 'nothing'
@@ -392,7 +393,7 @@ class Maker:
             self.note(member, inside, f'{name}.{member.name}')
 
     def empty(self, struct, path, name):
-        """The pointers of a struct that has its value already."""
+        """Handles the pointers of a struct that already has its value."""
         for member in self.structs[struct]:
             inside = f'{path}.{member.name}'
             if self.null == inside:
@@ -400,7 +401,7 @@ class Maker:
             self.note(member, inside, f'{name}.{member.name}')
 
     def note(self, thing, path, name):
-        """A pointer that may be the one that is NULL, or have an element that is."""
+        """Handles a pointer that may become NULL, or one of whose elements may."""
         if not thing.is_pointer():
             return
         self.nulls.append((path, thing.may_be_null()))
@@ -427,7 +428,7 @@ def result_word(function, result):
 
 
 def write_test(function, declared, structs, enums, null, optional):
-    """The test as text; the pointers that there are. optional: null's key of OPTIONAL, if any."""
+    """Returns the text of the test, and all pointers. optional: null's key of OPTIONAL."""
     result, parameters, more = declared
     maker = Maker(structs, enums, null)
     for parameter in parameters:
