@@ -240,14 +240,14 @@ Test(same_bits, every_row_of_values_that_are_no_numbers)
         compare_specials(id, ktype, draw_options(id));
 }
 
-/* What is computed and no number is one NaN; what is moved keeps its bits. */
-Test(same_bits, a_computed_nan_is_the_one_there_is)
+/* Rows that compute their result: each NaN is the one NaN. */
+Test(same_bits, a_computed_nan_is_the_one_nan)
 {
     static const int computed[] = {
-        GR_KERNEL_SQUARE,  GR_KERNEL_SQRT,     GR_KERNEL_LOG,     GR_KERNEL_LOG1P,
-        GR_KERNEL_TANH,    GR_KERNEL_SIGMOID,  GR_KERNEL_SIGN,    GR_KERNEL_SOFTPLUS,
-        GR_KERNEL_ADD,     GR_KERNEL_SUB,      GR_KERNEL_MUL,     GR_KERNEL_DIV,
-        GR_KERNEL_POW,     GR_KERNEL_BCE,      GR_KERNEL_BCE_WITH_LOGITS,
+        GR_KERNEL_SQUARE,       GR_KERNEL_SQRT,     GR_KERNEL_LOG,          GR_KERNEL_LOG1P,
+        GR_KERNEL_SIGN,         GR_KERNEL_SOFTPLUS, GR_KERNEL_ADD,          GR_KERNEL_SUB,
+        GR_KERNEL_MUL,          GR_KERNEL_DIV,      GR_KERNEL_POW,          GR_KERNEL_SIGMOID_VJP,
+        GR_KERNEL_SOFTPLUS_VJP, GR_KERNEL_TANH_VJP, GR_KERNEL_BCE,          GR_KERNEL_BCE_WITH_LOGITS,
     };
     for (int r = 0; r < COUNT_OF(computed); r++)
         for (int ktype = 0; ktype < GR_KTYPES; ktype++) {
@@ -260,6 +260,40 @@ Test(same_bits, a_computed_nan_is_the_one_there_is)
                 cr_expect(!isnan(get(ktype, at, 0)) || first_other_bits(ktype, at, one, 1) < 0,
                           "%s f%d of special %d, %d", kernel_rows[computed[r]].name, 32 << ktype,
                           (int)(i / SPECIALS), (int)(i % SPECIALS));
+            }
+        }
+}
+
+/* Element i of an array of either type, as bits. */
+static uint64_t element_bits(int ktype, const void *from, int64_t i)
+{
+    uint64_t bits = 0;
+    memcpy(&bits, (const char *)from + i * size_of(ktype), (size_t)size_of(ktype));
+    return bits;
+}
+
+/* Rows that keep the bits of a NaN: exp makes it quiet, sigmoid also makes it negative. The NaN of
+   tanh has all bits set. */
+Test(same_bits, the_nan_of_exp_sigmoid_and_tanh)
+{
+    static const int rows[] = {GR_KERNEL_EXP, GR_KERNEL_SIGMOID, GR_KERNEL_TANH};
+    for (int r = 0; r < COUNT_OF(rows); r++)
+        for (int ktype = 0; ktype < GR_KTYPES; ktype++) {
+            const uint64_t quiet = ktype == GR_K32 ? 1ull << 22 : 1ull << 51;
+            const uint64_t sign = ktype == GR_K32 ? 1ull << 31 : 1ull << 63;
+            compare_specials(rows[r], ktype, NULL);
+            const char *x = (const char *)operands[0].memory + GUARD * size_of(ktype);
+            const char *y = (const char *)results[0][0].memory + GUARD * size_of(ktype);
+            for (int64_t i = 0; i < SPECIALS * SPECIALS; i++) {
+                if (!isnan(get(ktype, x, i)))
+                    continue;
+                uint64_t right = element_bits(ktype, x, i) | quiet;
+                if (rows[r] == GR_KERNEL_SIGMOID)
+                    right |= sign;
+                if (rows[r] == GR_KERNEL_TANH)
+                    right = sign | (sign - 1);
+                cr_expect_eq(element_bits(ktype, y, i), right, "%s f%d of special %d",
+                             kernel_rows[rows[r]].name, 32 << ktype, (int)(i / SPECIALS));
             }
         }
 }
