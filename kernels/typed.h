@@ -16,9 +16,9 @@
 #define INLINE static inline __attribute__((always_inline))
 
 #ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL_FOR _Pragma("clang loop unroll(full)") for
 #else
-#define UNROLL _Pragma("GCC unroll 32")
+#define UNROLL_FOR _Pragma("GCC unroll 32") for
 #endif
 
 /* Types: WIDTH reals, what a comparison of them gives, and WIDE doubles. */

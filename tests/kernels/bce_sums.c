@@ -331,3 +331,55 @@ Test(bce_sums, a_logits_slope_is_accurate_with_every_option)
             cr_expect_leq(most, of->most[ktype], "f%d, choice %d: %g ulp", 32 << ktype, i, most);
         }
 }
+
+/* ---- Accuracy of the sum --------------------------------------------------------------------- */
+
+/* The error of a sum over logits, relative to the sum. */
+static double sum_error(const gr_kernels *table, int ktype, int64_t n, unsigned operands,
+                        double smoothing, bool constant)
+{
+    form f = {table, GR_BCE_OF_LOGITS, ktype, true, {.label_smoothing = smoothing}};
+    double lanes[GR_LANES];
+    long double right = 0;
+    const double first_x = draw(-20, 20);
+    for (int64_t i = 0; i < n; i++) {
+        put(ktype, given.memory[X], i, constant ? first_x : draw(-1, 1) * (i % 2 ? 30 : 5));
+        put(ktype, given.memory[Y], i, draw_bits() % 2 ? (double)(draw_bits() & 1) : draw(0, 1));
+        put(ktype, given.memory[W], i, draw(0.1, 3));
+        put(ktype, given.memory[P], i, draw(0, 5));
+        put(ktype, given.memory[MASK], i, draw_bits() % 4 ? 1 : 0);
+    }
+    run(&f, n, &given, operands, 0, &result, lanes);
+    for (int64_t i = 0; i < n; i++) {
+        const long double x = get(ktype, given.memory[X], i), q = log1pl(expl(-fabsl(x)));
+        const long double y = get(ktype, given.memory[Y], i);
+        const long double t = y * (1 - (long double)smoothing) + (long double)smoothing / 2;
+        const long double w = operands >> W & 1 ? get(ktype, given.memory[W], i) : 1;
+        const long double p = operands >> P & 1 ? get(ktype, given.memory[P], i) : 1;
+        const bool kept = !(operands >> MASK & 1) || get(ktype, given.memory[MASK], i) != 0;
+        if (kept)
+            right += w * (p * t * (fmaxl(-x, 0) + q) + (1 - t) * (fmaxl(x, 0) + q));
+    }
+    return (double)fabsl((gr_fold_lanes(lanes) - right) / right);
+}
+
+/* Floats: the errors of exp(-|x|) cancel each other in a sum. They do not if all logits are equal;
+   then the sum has the error of one element. */
+Test(bce_sums, a_sum_of_logits_is_accurate_with_every_option)
+{
+    const gr_kernels *table = tables[table_count - 1];
+    for (int ktype = 0; ktype < GR_KTYPES; ktype++)
+        for (int i = 0; i < COUNT_OF(choices); i++)
+            for (int constant = 0; constant < 2; constant++) {
+                const choice *of = &choices[i];
+                const double bound = ktype == GR_K64 ? 5e-15 : constant ? 1e-7 : 1e-8;
+                double most = 0;
+                for (int turn = 0; turn < 50; turn++)
+                    most = fmax(most, sum_error(table, ktype, GR_BLOCK, of->operands, of->smoothing,
+                                                constant));
+                if (getenv("ACCURACY_PRINT"))
+                    fprintf(stderr, "f%d, choice %d, constant %d: %.3g\n", 32 << ktype, i, constant,
+                            most);
+                cr_expect_leq(most, bound, "f%d, choice %d: %g", 32 << ktype, i, most);
+            }
+}
