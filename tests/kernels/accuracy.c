@@ -107,7 +107,8 @@ static const bound bounds[GR_KERNEL_COUNT] = {
    the ops that they stand for: tests/ops/unary.c. */
 static bool has_own_test(int id)
 {
-    return (id >= GR_KERNEL_RELU_VJP && id <= GR_KERNEL_SOFTPLUS_VJP) || id == GR_KERNEL_POW || id == GR_KERNEL_BCE || id == GR_KERNEL_BCE_WITH_LOGITS;
+    return (id >= GR_KERNEL_RELU_VJP && id <= GR_KERNEL_SOFTPLUS_VJP) || id == GR_KERNEL_POW ||
+           id == GR_KERNEL_BCE || id == GR_KERNEL_BCE_WITH_LOGITS;
 }
 
 /* ---- Measuring ------------------------------------------------------------------------------- */
@@ -190,8 +191,7 @@ static void measure_any(int id, int ktype, worst *w)
 Test(accuracy, every_row_keeps_its_bound)
 {
     for (int id = 0; id < GR_KERNEL_COUNT; id++)
-        EACH_TYPE(ktype)
-        {
+        EACH_TYPE(ktype) {
             if (has_own_test(id))
                 continue;
             cr_assert(bounds[id].of, "%s has no formula here", kernel_rows[id].name);
@@ -256,13 +256,12 @@ Test(accuracy, the_ends_are_what_they_should_be)
 {
     for (int i = 0; i < COUNT_OF(specials); i++)
         EACH_TYPE(ktype)
-    expect_value(specials[i].id, ktype, specials[i].a, 0, 0, specials[i].want);
+            expect_value(specials[i].id, ktype, specials[i].a, 0, 0, specials[i].want);
 }
 
 Test(accuracy, nan_is_not_lost_among_two_or_three)
 {
-    EACH_TYPE(ktype)
-    {
+    EACH_TYPE(ktype) {
         for (int id = GR_KERNEL_ADD; id <= GR_KERNEL_MINIMUM; id++) {
             expect_value(id, ktype, NAN, 1, 0, NAN);
             expect_value(id, ktype, -1, NAN, 0, NAN);
@@ -304,10 +303,10 @@ Test(accuracy, log1p_of_the_largest_is_finite)
 Test(accuracy, log1p_of_the_smallest_is_itself)
 {
     EACH_TYPE(ktype)
-    for (int exponent = ktype == GR_K32 ? -149 : -1074; exponent < -60; exponent++) {
-        expect_value(GR_KERNEL_LOG1P, ktype, ldexp(1, exponent), 0, 0, ldexp(1, exponent));
-        expect_value(GR_KERNEL_LOG1P, ktype, -ldexp(1, exponent), 0, 0, -ldexp(1, exponent));
-    }
+        for (int exponent = ktype == GR_K32 ? -149 : -1074; exponent < -60; exponent++) {
+            expect_value(GR_KERNEL_LOG1P, ktype, ldexp(1, exponent), 0, 0, ldexp(1, exponent));
+            expect_value(GR_KERNEL_LOG1P, ktype, -ldexp(1, exponent), 0, 0, -ldexp(1, exponent));
+        }
 }
 
 /* The last value that is finite, and the first that is not. */
@@ -376,13 +375,14 @@ static void measure_pow(int ktype, double exponent, worst *w)
 Test(accuracy, pow_keeps_its_bounds)
 {
     EACH_TYPE(ktype)
-    for (int i = 0; i < COUNT_OF(pow_bounds); i++) {
-        worst w = {0};
-        for (int run = 0; run < RUNS; run++)
-            measure_pow(ktype, pow_bounds[i].exponent, &w);
-        cr_expect_leq(w.ulps, pow_bounds[i].most[ktype], "pow %g f%d: off by %.4g ulp at %a (%a)",
-                      pow_bounds[i].exponent, 32 << ktype, w.ulps, w.at, w.got);
-    }
+        for (int i = 0; i < COUNT_OF(pow_bounds); i++) {
+            worst w = {0};
+            for (int run = 0; run < RUNS; run++)
+                measure_pow(ktype, pow_bounds[i].exponent, &w);
+            cr_expect_leq(w.ulps, pow_bounds[i].most[ktype],
+                          "pow %g f%d: off by %.4g ulp at %a (%a)", pow_bounds[i].exponent,
+                          32 << ktype, w.ulps, w.at, w.got);
+        }
 }
 
 /* As C's pow has it, but that NaN stays NaN. */
@@ -391,18 +391,18 @@ Test(accuracy, pow_at_the_ends)
     static const double exponents[] = {0, 1, 2, 3, -1, 0.5, -0.5, 1.5, -2, -3, 0.3, -0.3, 7, 4};
     static const double bases[] = {0.0, -0.0, 1, -1, 2, -2, INFINITY, NAN, 0.5, -8, 4};
     EACH_TYPE(ktype)
-    for (int i = 0; i < COUNT_OF(exponents); i++)
-        for (int j = 0; j < COUNT_OF(bases); j++) {
-            const gr_pow_kernel_args args = {exponents[i]};
-            const double got = one_of(GR_KERNEL_POW, ktype, bases[j], 0, 0, &args);
-            const double want = isnan(bases[j]) ? NAN : pow(bases[j], exponents[i]);
-            const bool right = isnan(want)
-                                   ? isnan(got)
-                                   : signbit(got) == signbit(want) &&
-                                         (got == want || fabs(got - want) <= 1e-7 * fabs(want));
-            cr_expect(right, "f%d: %g to the %g is %g, not %g", 32 << ktype, bases[j], exponents[i],
-                      got, want);
-        }
+        for (int i = 0; i < COUNT_OF(exponents); i++)
+            for (int j = 0; j < COUNT_OF(bases); j++) {
+                const gr_pow_kernel_args args = {exponents[i]};
+                const double got = one_of(GR_KERNEL_POW, ktype, bases[j], 0, 0, &args);
+                const double want = isnan(bases[j]) ? NAN : pow(bases[j], exponents[i]);
+                const bool right = isnan(want)
+                                       ? isnan(got)
+                                       : signbit(got) == signbit(want) &&
+                                             (got == want || fabs(got - want) <= 1e-7 * fabs(want));
+                cr_expect(right, "f%d: %g to the %g is %g, not %g", 32 << ktype, bases[j],
+                          exponents[i], got, want);
+            }
 }
 
 /* ---- Binary cross entropy -------------------------------------------------------------------- */
@@ -572,8 +572,7 @@ Test(accuracy, bce_at_its_ends)
 {
     const gr_bce_kernel_args plain = {0};
     for (int i = 0; i < COUNT_OF(bce_ends); i++)
-        EACH_TYPE(ktype)
-        {
+        EACH_TYPE(ktype) {
             const bce_end *end = &bce_ends[i];
             double x[1], y[1], got[3][1];
             const void *in[5] = {x, y};

@@ -105,8 +105,8 @@ static void check_batch(const form *f, int64_t n, unsigned operands, unsigned wa
     for (int k = f->sum; k < ARRAYS; k++)
         for (int64_t i = 0; wanted >> k & 1 && i < n; i++) {
             const int64_t at = (first + i * step) % MANY;
-            if (memcmp((char *)result.memory[k] + i * size,
-                       (char *)reference.memory[k] + at * size, (size_t)size) == 0)
+            if (memcmp((char *)result.memory[k] + i * size, (char *)reference.memory[k] + at * size,
+                       (size_t)size) == 0)
                 continue;
             cr_expect_fail("%s, kind %d, f%d, sum %d, output %d: element %d of %d is %a, not %a",
                            f->table->isa, f->kind, 32 << f->ktype, f->sum, k, (int)i, (int)n,
@@ -124,8 +124,7 @@ static int64_t draw_length(int i)
 
 Test(bce_sums, an_elements_bits_depend_on_the_element_alone)
 {
-    EACH_FORM(f)
-    {
+    EACH_FORM(f) {
         f.args = options[option];
         draw_elements(f.kind, f.ktype, &source);
         for (unsigned more = 0; more < 8; more++) {
@@ -154,8 +153,7 @@ static void expect_same(const form *f, int64_t n, const char *what, unsigned cho
 
 Test(bce_sums, ones_change_nothing)
 {
-    EACH_FORM(f)
-    {
+    EACH_FORM(f) {
         f.args = options[option];
         draw_elements(f.kind, f.ktype, &source);
         for (int64_t i = 0; i < MANY; i++)
@@ -176,8 +174,7 @@ Test(bce_sums, ones_change_nothing)
 /* The sum is the same whatever else is wanted, and whether targets are looked at or not. */
 Test(bce_sums, outputs_and_strictness_do_not_change_the_sum)
 {
-    EACH_FORM(f)
-    {
+    EACH_FORM(f) {
         f.args = options[option];
         draw_elements(f.kind, f.ktype, &source);
         for (int i = 0; f.sum && i < 14; i++) {
@@ -200,8 +197,7 @@ Test(bce_sums, outputs_and_strictness_do_not_change_the_sum)
 /* Whatever is computed, and however; but not where the mask drops it. */
 Test(bce_sums, a_target_outside_is_reported)
 {
-    EACH_FORM(f)
-    {
+    EACH_FORM(f) {
         f.args = options[option];
         draw_elements(f.kind, f.ktype, &source);
         for (int64_t i = 0; i < MANY; i++) {
@@ -246,8 +242,7 @@ Test(bce_sums, a_chunk_is_summed_as_it_would_be_alone)
 /* Of less than a chunk the sum is that of the losses that the map kernel gives. */
 Test(bce_sums, of_few_elements_is_the_sum_of_their_losses)
 {
-    EACH_FORM(f)
-    {
+    EACH_FORM(f) {
         f.args = options[option];
         draw_elements(f.kind, f.ktype, &source);
         for (int64_t n = 1; f.sum && n < GR_CHUNK; n += 1 + n / 8) {
@@ -311,7 +306,7 @@ typedef struct choice {
 /* A smoothed target of doubles is rounded, which 1-t may show at any size. */
 static const choice choices[] = {
     {0x03, 0, {2.6, 2.6}}, {0x03, 0.1, {2.6, 0}}, {0x07, 0, {2.6, 2.6}},
-    {0x0b, 0, {2.6, 2.6}}, {0x1f, 0, {2.6, 2.6}},   {0x1f, 0.1, {2.6, 0}},
+    {0x0b, 0, {2.6, 2.6}}, {0x1f, 0, {2.6, 2.6}}, {0x1f, 0.1, {2.6, 0}},
 };
 
 /* 4 million plain floats, an eighth of that for every other choice. Found: 2.37 of plain floats, at

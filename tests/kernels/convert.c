@@ -62,8 +62,7 @@ static bool widens_to_its_nan(const format *f, uint16_t half)
 
 Test(convert, every_half_widens_to_its_value)
 {
-    EACH_FORMAT(f)
-    {
+    EACH_FORMAT(f) {
         int wrong = 0;
         for (int half = 0; half < 0x8000; half++) {
             const uint16_t minus = (uint16_t)(0x8000 | half);
@@ -80,8 +79,7 @@ Test(convert, every_half_widens_to_its_value)
 
 Test(convert, every_half_comes_back)
 {
-    EACH_FORMAT(f)
-    {
+    EACH_FORMAT(f) {
         int wrong = 0;
         for (int half = 0; half < 0x10000; half++) {
             const float value = f->to_f32((uint16_t)half);
@@ -109,8 +107,7 @@ static int wrong_f32(const format *f, float value, int half)
    double on either side is where rounding to float first would be wrong. */
 Test(convert, halfway_goes_to_even_and_no_other_value_does)
 {
-    EACH_FORMAT(f)
-    {
+    EACH_FORMAT(f) {
         int wrong = 0;
         for (int half = 0; half < f->infinity; half++) {
             const double below = size_by_definition(f, half),
@@ -131,8 +128,7 @@ Test(convert, halfway_goes_to_even_and_no_other_value_does)
 
 Test(convert, any_float_goes_to_the_nearest)
 {
-    EACH_FORMAT(f)
-    {
+    EACH_FORMAT(f) {
         int wrong = 0;
         for (uint32_t i = 0, bits = 0; i < 1u << 20; i++, bits += 4099) {
             float value;
@@ -146,8 +142,7 @@ Test(convert, any_float_goes_to_the_nearest)
 Test(convert, any_double_goes_to_the_nearest)
 {
     reseed(3);
-    EACH_FORMAT(f)
-    {
+    EACH_FORMAT(f) {
         int wrong = 0;
         for (int i = 0; i < 500000; i++) {
             const int exponent =
@@ -165,8 +160,8 @@ Test(convert, what_is_too_large_is_infinite)
 {
     static const double large[] = {1e39, 1e300, DBL_MAX, INFINITY};
     EACH_FORMAT(f)
-    for (int i = 0; i < COUNT_OF(large); i++)
-        cr_expect_eq(wrong_f64(f, large[i], f->infinity), 0, "%s %g", f->name, large[i]);
+        for (int i = 0; i < COUNT_OF(large); i++)
+            cr_expect_eq(wrong_f64(f, large[i], f->infinity), 0, "%s %g", f->name, large[i]);
     cr_expect_eq(wrong_f32(&formats[0], 65504, 0x7bff), 0);
     cr_expect_eq(wrong_f32(&formats[0], 65519.996f, 0x7bff), 0);
     cr_expect_eq(wrong_f32(&formats[0], 65520, 0x7c00), 0);
@@ -182,8 +177,7 @@ Test(convert, what_is_too_large_is_infinite)
 Test(convert, what_is_too_small_is_0_with_its_sign)
 {
     static const double small[] = {0, 0x1p-1074, 1e-310, 1e-300, 1e-60};
-    EACH_FORMAT(f)
-    {
+    EACH_FORMAT(f) {
         const double least = size_by_definition(f, 1);
         for (int i = 0; i < COUNT_OF(small); i++)
             cr_expect_eq(wrong_f64(f, small[i], 0), 0, "%s %g", f->name, small[i]);
@@ -200,14 +194,14 @@ Test(convert, nan_stays_nan)
 {
     static const uint32_t nans[] = {0x7f800001, 0x7fc00000, 0x7fffffff, 0x7f801fff, 0x7fa00000};
     EACH_FORMAT(f)
-    for (int i = 0; i < COUNT_OF(nans); i++)
-        for (uint32_t sign = 0; sign < 2; sign++) {
-            const uint32_t bits = nans[i] | sign << 31;
-            float value;
-            memcpy(&value, &bits, sizeof value);
-            const uint16_t narrow = f->from_f32(value), from_wide = f->from_f64((double)value);
-            cr_expect_gt(narrow & 0x7fff, f->infinity, "%s %x", f->name, bits);
-            cr_expect_eq(narrow >> 15, sign, "%s %x", f->name, bits);
-            cr_expect_eq(from_wide, narrow, "%s %x", f->name, bits);
-        }
+        for (int i = 0; i < COUNT_OF(nans); i++)
+            for (uint32_t sign = 0; sign < 2; sign++) {
+                const uint32_t bits = nans[i] | sign << 31;
+                float value;
+                memcpy(&value, &bits, sizeof value);
+                const uint16_t narrow = f->from_f32(value), from_wide = f->from_f64((double)value);
+                cr_expect_gt(narrow & 0x7fff, f->infinity, "%s %x", f->name, bits);
+                cr_expect_eq(narrow >> 15, sign, "%s %x", f->name, bits);
+                cr_expect_eq(from_wide, narrow, "%s %x", f->name, bits);
+            }
 }

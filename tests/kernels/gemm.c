@@ -226,18 +226,18 @@ static void check(int ktype, int64_t m, int64_t n, int64_t k, layout a, layout b
 Test(gemm, every_small_result)
 {
     EACH_TYPE(ktype)
-    for (int64_t m = 0; m <= 40; m++)
-        for (int64_t n = 0; n <= 40; n++)
-            check(ktype, m, n, (7 * m + 3 * n) % 41, PLAIN, m % 2 ? PLAIN : TRANSPOSED);
+        for (int64_t m = 0; m <= 40; m++)
+            for (int64_t n = 0; n <= 40; n++)
+                check(ktype, m, n, (7 * m + 3 * n) % 41, PLAIN, m % 2 ? PLAIN : TRANSPOSED);
 }
 
 Test(gemm, every_small_depth)
 {
     static const int64_t sizes[] = {1, 7, 13, 40};
     EACH_TYPE(ktype)
-    for (int64_t k = 0; k <= 40; k++)
-        for (int i = 0; i < 16; i++)
-            check(ktype, sizes[i / 4], sizes[i % 4], k, k % 2 ? TRANSPOSED : PLAIN, PLAIN);
+        for (int64_t k = 0; k <= 40; k++)
+            for (int i = 0; i < 16; i++)
+                check(ktype, sizes[i / 4], sizes[i % 4], k, k % 2 ? TRANSPOSED : PLAIN, PLAIN);
 }
 
 /* Around the rows of a tile, the rows from which b is packed, the columns from which a is packed,
@@ -253,16 +253,15 @@ Test(gemm, shapes_around_the_edges_of_blocks)
         {64, 64, 1025}, {300, 17, 100}, {1, 600, 600}, {101, 520, 260},
     };
     EACH_TYPE(ktype)
-    for (int i = 0; i < COUNT_OF(shapes); i++)
-        check(ktype, shapes[i][0], shapes[i][1], shapes[i][2], i % 3 ? PLAIN : TRANSPOSED,
-              i % 2 ? PLAIN : TRANSPOSED);
+        for (int i = 0; i < COUNT_OF(shapes); i++)
+            check(ktype, shapes[i][0], shapes[i][1], shapes[i][2], i % 3 ? PLAIN : TRANSPOSED,
+                  i % 2 ? PLAIN : TRANSPOSED);
 }
 
 /* A depth of 0 gives +0, not what c or the scratch held. */
 Test(gemm, no_depth_gives_0)
 {
-    EACH_TYPE(ktype)
-    {
+    EACH_TYPE(ktype) {
         product p = new_product(ktype, 20, 70, 0, PLAIN, PLAIN);
         for (int64_t i = 0; i < p.m * p.n; i++)
             cr_assert(get(ktype, p.right, i) == 0 && !signbit(get(ktype, p.right, i)));
@@ -277,12 +276,12 @@ Test(gemm, no_depth_gives_0)
 Test(gemm, every_pair_of_layouts)
 {
     EACH_TYPE(ktype)
-    for (int i = 0; i < LAYOUTS * LAYOUTS; i++) {
-        const layout a = (layout)(i / LAYOUTS), b = (layout)(i % LAYOUTS);
-        check(ktype, 19, 37, 23, a, b);
-        check(ktype, 98, 141, 27, a, b);
-        check(ktype, 5, 70, 258, a, b);
-    }
+        for (int i = 0; i < LAYOUTS * LAYOUTS; i++) {
+            const layout a = (layout)(i / LAYOUTS), b = (layout)(i % LAYOUTS);
+            check(ktype, 19, 37, 23, a, b);
+            check(ktype, 98, 141, 27, a, b);
+            check(ktype, 5, 70, 258, a, b);
+        }
 }
 
 /* Nothing outside of the part is written. */
@@ -302,8 +301,7 @@ static void check_parts(int ktype, int64_t m, int64_t n, int64_t k, int count)
 
 Test(gemm, any_part_of_a_result)
 {
-    EACH_TYPE(ktype)
-    {
+    EACH_TYPE(ktype) {
         for (int64_t size = 1; size < 60; size += 3)
             check_parts(ktype, size, 61 - size, size % 17, 20);
         check_parts(ktype, 130, 600, 40, 20);

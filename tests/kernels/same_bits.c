@@ -157,15 +157,15 @@ static void compare_row(int id, int ktype, int64_t n, values kind)
 Test(same_bits, every_row_at_every_short_length)
 {
     EACH_ROW_AND_TYPE(id, ktype)
-    for (int64_t n = 0; n <= 100; n++)
-        compare_row(id, ktype, n, MIXED);
+        for (int64_t n = 0; n <= 100; n++)
+            compare_row(id, ktype, n, MIXED);
 }
 
 Test(same_bits, every_row_at_length_over_all_kinds_of_values)
 {
     EACH_ROW_AND_TYPE(id, ktype)
-    for (values kind = 0; kind < VALUES; kind++)
-        compare_row(id, ktype, LONGEST, kind);
+        for (values kind = 0; kind < VALUES; kind++)
+            compare_row(id, ktype, LONGEST, kind);
 }
 
 Test(same_bits, every_exponent)
@@ -236,18 +236,18 @@ static void compare_specials(int id, int ktype, const void *args)
 Test(same_bits, every_row_of_values_that_are_no_numbers)
 {
     EACH_ROW_AND_TYPE(id, ktype)
-    for (int i = 0; i < 30; i++)
-        compare_specials(id, ktype, draw_options(id));
+        for (int i = 0; i < 30; i++)
+            compare_specials(id, ktype, draw_options(id));
 }
 
 /* Rows that compute their result: each NaN is the one NaN. */
 Test(same_bits, a_computed_nan_is_the_one_nan)
 {
     static const int computed[] = {
-        GR_KERNEL_SQUARE,       GR_KERNEL_SQRT,     GR_KERNEL_LOG,          GR_KERNEL_LOG1P,
-        GR_KERNEL_SIGN,         GR_KERNEL_SOFTPLUS, GR_KERNEL_ADD,          GR_KERNEL_SUB,
-        GR_KERNEL_MUL,          GR_KERNEL_DIV,      GR_KERNEL_POW,          GR_KERNEL_SIGMOID_VJP,
-        GR_KERNEL_SOFTPLUS_VJP, GR_KERNEL_TANH_VJP, GR_KERNEL_BCE,          GR_KERNEL_BCE_WITH_LOGITS,
+        GR_KERNEL_SQUARE,       GR_KERNEL_SQRT,     GR_KERNEL_LOG, GR_KERNEL_LOG1P,
+        GR_KERNEL_SIGN,         GR_KERNEL_SOFTPLUS, GR_KERNEL_ADD, GR_KERNEL_SUB,
+        GR_KERNEL_MUL,          GR_KERNEL_DIV,      GR_KERNEL_POW, GR_KERNEL_SIGMOID_VJP,
+        GR_KERNEL_SOFTPLUS_VJP, GR_KERNEL_TANH_VJP, GR_KERNEL_BCE, GR_KERNEL_BCE_WITH_LOGITS,
     };
     for (int r = 0; r < COUNT_OF(computed); r++)
         for (int ktype = 0; ktype < GR_KTYPES; ktype++) {
@@ -414,14 +414,13 @@ static void compare_bce_sum(int kind, int ktype, int64_t n, values of, unsigned 
     void *out[ISAS][ARRAYS];
     double *lanes[ISAS];
     int returned[ISAS];
-    for (int k = 0; k < ARRAYS; k++)
-        in[k] = k < 2 || choice >> k & 1
-                    ? fill(&operands[k], ktype, n, (int)(draw_bits() % SHIFTS),
-                           k == 0        ? first
-                           : of == MIXED ? MIXED
-                           : k == 1      ? (choice % 2 ? UNIT : LABELS)
-                                         : NEAR)
-                    : NULL;
+    for (int k = 0; k < ARRAYS; k++) {
+        const values target = choice % 2 ? UNIT : LABELS, other = k == 1 ? target : NEAR;
+        const values kind_of = k == 0 ? first : of == MIXED ? MIXED : other;
+        const bool is_given = k < 2 || choice >> k & 1;
+        const int shift = (int)(draw_bits() % SHIFTS);
+        in[k] = is_given ? fill(&operands[k], ktype, n, shift, kind_of) : NULL;
+    }
     for (int table = 0; table < table_count; table++) {
         lanes[table] = lanes_before(table, GR_LANES, true);
         for (int k = 0; k < ARRAYS; k++)

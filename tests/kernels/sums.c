@@ -62,8 +62,7 @@ static void check_accumulate(const gr_kernels *table, int ktype, int64_t n)
 
 Test(sums, accumulate_adds_element_i_to_lane_i_mod_16)
 {
-    EACH_TABLE_AND_TYPE(table, ktype)
-    {
+    EACH_TABLE_AND_TYPE(table, ktype) {
         for (int64_t n = 0; n <= 100; n++)
             check_accumulate(table, ktype, n);
         check_accumulate(table, ktype, GR_BLOCK);
@@ -74,8 +73,7 @@ Test(sums, accumulate_adds_element_i_to_lane_i_mod_16)
 /* A float's sum is in double: 2^24 and 1 more are told apart. */
 Test(sums, floats_add_up_in_double)
 {
-    EACH_TABLE_AND_TYPE(table, ktype)
-    {
+    EACH_TABLE_AND_TYPE(table, ktype) {
         double lanes[GR_LANES] = {0};
         void *x = guard(&array_x, ktype, 17, 0);
         for (int i = 0; i < 17; i++)
@@ -116,8 +114,7 @@ static void check_rows(const gr_kernels *table, int ktype, int64_t rows, int64_t
 
 Test(sums, accumulate_rows_is_accumulate_of_each_column)
 {
-    EACH_TABLE_AND_TYPE(table, ktype)
-    {
+    EACH_TABLE_AND_TYPE(table, ktype) {
         for (int64_t columns = 1; columns <= 40; columns++)
             for (int64_t rows = 0; rows <= 40; rows += 1 + rows / 4)
                 check_rows(table, ktype, rows, columns, columns + rows % 3);
@@ -191,12 +188,12 @@ Test(sums, bce_with_logits_is_accurate)
 {
     static const double ranges[] = {0.01, 1, 5, 20, 60, 100, 1e4};
     EACH_TABLE_AND_TYPE(table, ktype)
-    for (int i = 0; i < COUNT_OF(ranges); i++)
-        for (int hard = 0; hard < 2; hard++) {
-            expect_bce(table, ktype, GR_BLOCK, ranges[i], hard, ktype == GR_K32 ? 1e-8 : 1e-15);
-            for (int64_t n = 1; n < 70; n += 3)
-                expect_bce(table, ktype, n, ranges[i], hard, ktype == GR_K32 ? 2e-7 : 4e-16);
-        }
+        for (int i = 0; i < COUNT_OF(ranges); i++)
+            for (int hard = 0; hard < 2; hard++) {
+                expect_bce(table, ktype, GR_BLOCK, ranges[i], hard, ktype == GR_K32 ? 1e-8 : 1e-15);
+                for (int64_t n = 1; n < 70; n += 3)
+                    expect_bce(table, ktype, n, ranges[i], hard, ktype == GR_K32 ? 2e-7 : 4e-16);
+            }
 }
 
 /* What a sum may be off: beyond whole chunks the floats' losses are rounded each. */
@@ -211,45 +208,44 @@ Test(sums, bce_with_logits_of_zeros_is_log_2_each)
     static const int64_t lengths[] = {1,        15,           16,      17, GR_CHUNK - 1,
                                       GR_CHUNK, GR_CHUNK + 1, GR_BLOCK};
     EACH_TABLE_AND_TYPE(table, ktype)
-    for (int i = 0; i < COUNT_OF(lengths); i++) {
-        const int64_t n = lengths[i];
-        void *x = guard(&array_x, ktype, n, 1), *y = guard(&array_y, ktype, n, 2);
-        for (int64_t j = 0; j < n; j++)
-            put(ktype, x, j, j % 2 ? 0.0 : -0.0), put(ktype, y, j, (double)(j % 3) / 2);
-        double lanes[GR_LANES] = {0};
-        sum_bce(table, ktype, n, x, y, NULL, lanes);
-        const double sum = gr_fold_lanes(lanes), right = (double)n * log(2);
-        const double most = bound_of_few(ktype, n, right, 4e-16 * right);
-        cr_expect_leq(fabs(sum - right), most, "f%d, %s, %d: %.17g, not %.17g", 32 << ktype,
-                      table->isa, (int)n, sum, right);
-    }
+        for (int i = 0; i < COUNT_OF(lengths); i++) {
+            const int64_t n = lengths[i];
+            void *x = guard(&array_x, ktype, n, 1), *y = guard(&array_y, ktype, n, 2);
+            for (int64_t j = 0; j < n; j++)
+                put(ktype, x, j, j % 2 ? 0.0 : -0.0), put(ktype, y, j, (double)(j % 3) / 2);
+            double lanes[GR_LANES] = {0};
+            sum_bce(table, ktype, n, x, y, NULL, lanes);
+            const double sum = gr_fold_lanes(lanes), right = (double)n * log(2);
+            const double most = bound_of_few(ktype, n, right, 4e-16 * right);
+            cr_expect_leq(fabs(sum - right), most, "f%d, %s, %d: %.17g, not %.17g", 32 << ktype,
+                          table->isa, (int)n, sum, right);
+        }
 }
 
 /* Element i goes to lane i mod 16, in a chunk of its own: the others keep what they had. */
 Test(sums, bce_with_logits_keeps_to_its_lanes)
 {
     EACH_TABLE_AND_TYPE(table, ktype)
-    for (int64_t n = 1; n <= 3 * GR_LANES; n++) {
-        void *x = guard(&array_x, ktype, n, 0), *y = guard(&array_y, ktype, n, 0);
-        for (int64_t i = 0; i < n; i++)
-            put(ktype, x, i, i == n - 1 ? 8 : -INFINITY), put(ktype, y, i, 0);
-        double lanes[GR_LANES];
-        for (int lane = 0; lane < GR_LANES; lane++)
-            lanes[lane] = lane;
-        sum_bce(table, ktype, n, x, y, NULL, lanes);
-        for (int lane = 0; lane < GR_LANES; lane++) {
-            const double right = lane + (lane == (n - 1) % GR_LANES ? 8 + log1p(exp(-8)) : 0);
-            cr_expect_leq(fabs(lanes[lane] - right), bound_of_few(ktype, n, 9, 1e-9),
-                          "f%d, %s, %d: lane %d is %g", 32 << ktype, table->isa, (int)n, lane,
-                          lanes[lane]);
+        for (int64_t n = 1; n <= 3 * GR_LANES; n++) {
+            void *x = guard(&array_x, ktype, n, 0), *y = guard(&array_y, ktype, n, 0);
+            for (int64_t i = 0; i < n; i++)
+                put(ktype, x, i, i == n - 1 ? 8 : -INFINITY), put(ktype, y, i, 0);
+            double lanes[GR_LANES];
+            for (int lane = 0; lane < GR_LANES; lane++)
+                lanes[lane] = lane;
+            sum_bce(table, ktype, n, x, y, NULL, lanes);
+            for (int lane = 0; lane < GR_LANES; lane++) {
+                const double right = lane + (lane == (n - 1) % GR_LANES ? 8 + log1p(exp(-8)) : 0);
+                cr_expect_leq(fabs(lanes[lane] - right), bound_of_few(ktype, n, 9, 1e-9),
+                              "f%d, %s, %d: lane %d is %g", 32 << ktype, table->isa, (int)n, lane,
+                              lanes[lane]);
+            }
         }
-    }
 }
 
 Test(sums, bce_with_logits_has_its_slope_before_the_reduction)
 {
-    EACH_TABLE_AND_TYPE(table, ktype)
-    {
+    EACH_TABLE_AND_TYPE(table, ktype) {
         void *x = guard(&array_x, ktype, 3, 0), *y = guard(&array_y, ktype, 3, 0);
         void *dx = guard(&array_dx, ktype, 3, 0);
         double lanes[GR_LANES] = {0};
@@ -259,8 +255,7 @@ Test(sums, bce_with_logits_has_its_slope_before_the_reduction)
         cr_expect_eq(get(ktype, dx, 0), 0.5, "%s", table->isa);
         cr_expect_eq(get(ktype, dx, 1), 0, "%s", table->isa);
         cr_expect_eq(get(ktype, dx, 2), -0.5, "%s", table->isa);
-        cr_expect_leq(fabs(lanes[1] - log(2)), bound_of_few(ktype, 3, 1, 1e-15), "%s",
-                      table->isa);
+        cr_expect_leq(fabs(lanes[1] - log(2)), bound_of_few(ktype, 3, 1, 1e-15), "%s", table->isa);
     }
 }
 
@@ -314,9 +309,9 @@ static void check_limit(const gr_kernels *table, int ktype, const limit *of, int
 Test(sums, bce_with_logits_has_its_limits)
 {
     EACH_TABLE_AND_TYPE(table, ktype)
-    for (int i = 0; i < COUNT_OF(limits); i++) {
-        check_limit(table, ktype, &limits[i], 1, 0);
-        check_limit(table, ktype, &limits[i], 40, 5);
-        check_limit(table, ktype, &limits[i], 40, 39);
-    }
+        for (int i = 0; i < COUNT_OF(limits); i++) {
+            check_limit(table, ktype, &limits[i], 1, 0);
+            check_limit(table, ktype, &limits[i], 40, 5);
+            check_limit(table, ktype, &limits[i], 40, 39);
+        }
 }
