@@ -1,4 +1,4 @@
-/* choose.c - the table for this processor.
+/* choose.c - chooses the table of kernels for this processor.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -10,8 +10,8 @@
 
 #define GR_COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
-/* Written with && because __builtin_cpu_supports takes literals only. -mfma, with which the scalar
-   unit is compiled, lets the compiler use AVX as well. */
+/* These are chains of && because __builtin_cpu_supports takes only literals. has_fma also asks for
+   AVX, because the scalar unit is compiled with -mfma, which lets the compiler use AVX. */
 static bool has_fma(void) { return __builtin_cpu_supports("avx") && __builtin_cpu_supports("fma"); }
 static bool has_avx2(void) { return has_fma() && __builtin_cpu_supports("avx2"); }
 static bool has_avx512(void)
@@ -23,7 +23,7 @@ static bool has_avx512(void)
 typedef struct gr_unit {
     const gr_kernels *table;
     bool (*supported)(void);
-    const char *reason; /* if it is not */
+    const char *reason; /* why not, if it is not supported */
 } gr_unit;
 
 /* The widest first. */

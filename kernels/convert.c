@@ -1,5 +1,5 @@
 /* convert.c - f16 and bf16 from and to the types that kernels compute in, rounded once to nearest
- * even. NaN keeps its sign and the top of its payload, and comes out quiet.
+ * even. A NaN keeps its sign and the upper bits of its payload, and becomes quiet.
  *
  * f16 has a sign, 5 bits of exponent (bias 15) and 10 of fraction; bf16 is the upper half of an
  * f32.
@@ -31,7 +31,7 @@ static float float_of(uint32_t bits)
     return value;
 }
 
-/* value without its last `count` bits (1 to 31), rounded to nearest even. */
+/* value without its lowest `count` bits (1 to 31), rounded to nearest even. */
 static uint32_t without(uint32_t value, int count)
 {
     uint32_t below_half = ((uint32_t)1 << (count - 1)) - 1;
@@ -39,8 +39,8 @@ static uint32_t without(uint32_t value, int count)
     return (value + below_half + odd) >> count;
 }
 
-/* value as f32, rounded to odd: of the two neighbours of an inexact value the one whose last bit is
-   1. To round that again to fewer bits gives what rounding value once would have given. */
+/* value as f32, rounded to odd. If value is not an f32, this is the neighbour whose last bit is 1.
+   Rounding it again, to fewer bits, gives the same result as rounding value only once. */
 static float rounded_to_odd(double value)
 {
     float nearest = (float)value;
@@ -87,13 +87,13 @@ uint16_t gr_f32_to_f16(float value)
     uint32_t sign = bits >> 16 & 0x8000;
     if (size > F32_INFINITY)
         return (uint16_t)(sign | F16_INFINITY | F16_QUIET | (size >> 13 & 0x3ff));
-    if (size >= bits_of(65520)) /* from halfway between the largest f16 and 2^16 on */
+    if (size >= bits_of(65520)) /* halfway between the largest f16 and 2^16 */
         return (uint16_t)(sign | F16_INFINITY);
-    if (size >= bits_of(0x1p-14f)) /* a carry out of the fraction rightly raises the exponent */
+    if (size >= bits_of(0x1p-14f)) /* a carry from the fraction goes into the exponent, correctly */
         return (uint16_t)(sign | without(size - ((127 - 15) << 23), 13));
-    if (size < bits_of(0x1p-25f)) /* below half of the smallest */
+    if (size < bits_of(0x1p-25f)) /* less than half of the smallest f16 */
         return (uint16_t)sign;
-    int shift = 126 - (int)(size >> 23); /* so that the fraction counts 2^-24 */
+    int shift = 126 - (int)(size >> 23); /* the unit of the result is 2^-24 */
     uint32_t fraction = (size & 0x007fffff) | 0x00800000;
     return (uint16_t)(sign | without(fraction, shift));
 }

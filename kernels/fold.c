@@ -1,4 +1,4 @@
-/* fold.c - sums of sums, in trees whose shape depends on nothing but the number of leaves.
+/* fold.c - adds partial sums in a tree. Its shape depends only on the number of leaves.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -15,7 +15,7 @@ double gr_fold_lanes(const double *lanes)
     return sum[0];
 }
 
-/* Each pass adds neighbours; an odd one at the end moves up alone. */
+/* Each pass adds neighbours. If their number is odd, the last one is kept for the next pass. */
 double gr_fold_blocks(int64_t n, double *sums)
 {
     if (n == 0)

@@ -1,8 +1,9 @@
-/* kernels.h - what the hot loops offer to the rest: one table of functions per instruction set.
+/* kernels.h - the interface of the innermost loops: a table of functions for each instruction set.
  *
- * A kernel sees contiguous arrays only. The driver (core/map.c) cuts work into chunks, gathers
- * strided, broadcast or converted operands into scratch, and decides which thread computes what.
- * A kernel's result depends on its arguments alone and has the same bits for every table.
+ * A kernel gets only contiguous arrays. The driver (core/engine/elementwise.c) divides the work
+ * into chunks, copies strided, broadcast and converted operands into scratch memory, and
+ * distributes the chunks among threads. A kernel's result depends only on its arguments, and every
+ * table gives the same bits.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,28 +13,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Elements a block: the unit of reduction. Elements a chunk: what a kernel is given at once where
-   operands are gathered. Lanes: accumulators in a block, whatever the vector's width. */
+/* GR_BLOCK: elements that a reduction adds up before it combines the sums. GR_CHUNK: elements that
+   a kernel gets at once if operands were copied. GR_LANES: accumulators per block, the same number
+   for every width of vectors. */
 enum { GR_BLOCK = 4096, GR_CHUNK = 1024, GR_LANES = 16 };
 
-/* The dtypes that kernels compute in; the index of each table below. */
+/* The dtypes that kernels compute in. They are an index of the arrays below. */
 enum { GR_K32, GR_K64, GR_KTYPES };
 
 /* out[j][i] = f(in[0][i], in[1][i], ...) for i in [0, n). in[k] and out[j] are contiguous arrays of
-   the kernel's type (float or double); an output that is not wanted is NULL; an operand that is not
-   given is NULL. Returns 0, or GR_OUTSIDE_* bits for values outside the domain, found on the
-   way. */
+   the kernel's type (float or double). An output that is not wanted is NULL, and so is an operand
+   that is not given. Returns 0, or GR_OUTSIDE_* bits if an operand has values outside its
+   domain. */
 typedef int gr_map_kernel(int64_t n, void *const *out, const void *const *in, const void *args);
 
 enum { GR_OUTSIDE_INPUT = 1, GR_OUTSIDE_TARGET = 2 };
 
-/* A map kernel whose first output is summed: lanes[i % GR_LANES] += out[0][i], where out[0] itself
-   is not written, and each other output as it is wanted. n is at most GR_BLOCK, and the first
-   element is one at which a chunk begins, so that the bits depend on the elements' index only. */
+/* A map kernel that does not write its first output but adds element i to lanes[i % GR_LANES]. It
+   writes the other outputs that are wanted. n is at most GR_BLOCK. The first element is always the
+   first of a chunk, so that the bits of a sum do not depend on how work is divided. */
 typedef int gr_sum_kernel(int64_t n, void *const *out, const void *const *in, const void *args,
                           double *lanes);
 
-/* One per row of kernels.def. */
+/* One for each row of kernels.def. */
 typedef enum gr_kernel_id {
 #define KERNEL(name, NAME, inputs, outputs) GR_KERNEL_##NAME,
 #include "kernels.def"
@@ -41,20 +43,20 @@ typedef enum gr_kernel_id {
     GR_KERNEL_COUNT
 } gr_kernel_id;
 
-/* Options of the kernels that have any; args points to them. */
+/* The options of a kernel; args points to them. */
 typedef struct gr_pow_kernel_args {
     double exponent;
 } gr_pow_kernel_args;
 
-/* Of bce and bce_with_logits. in: x, target, weight, pos_weight, mask (each but x and target may be
-   NULL). out: loss, dx, dtarget, dweight, dpos_weight (any may be NULL), each before the
-   reduction's factor. */
+/* Options of bce and bce_with_logits. in: x, target, weight, pos_weight, mask; the last three may
+   be NULL. out: loss, dx, dtarget, dweight, dpos_weight; each may be NULL. They are not yet
+   multiplied by the factor of a mean. */
 typedef struct gr_bce_kernel_args {
     double label_smoothing, gamma, alpha;
     bool strict_target;
 } gr_bce_kernel_args;
 
-/* What a cross entropy's input is; the index of bce_sum. */
+/* The kinds of input of a cross entropy. They are an index of bce_sum. */
 enum { GR_BCE_OF_PROBABILITIES, GR_BCE_OF_LOGITS, GR_BCE_KINDS };
 
 struct gr_gemm;
@@ -63,24 +65,24 @@ typedef struct gr_kernels {
     const char *isa;
     gr_map_kernel *map[GR_KERNEL_COUNT][GR_KTYPES];
 
-    /* lanes[i % GR_LANES] += x[i], in order of i, in double. */
+    /* lanes[i % GR_LANES] += x[i], in ascending order of i, in double. */
     void (*accumulate[GR_KTYPES])(int64_t n, const void *x, double *lanes);
 
-    /* For each column c of `columns`: lanes[r % GR_LANES][c] += x[r * stride + c] for r in [0,
-       rows) in ascending order; lanes is [GR_LANES][columns]. The same sums as accumulate, for many
-       columns side by side. */
+    /* accumulate for each of many columns: lanes[r % GR_LANES][c] += x[r * stride + c], for r in
+       [0, rows) in ascending order. lanes has GR_LANES rows of `columns`. */
     void (*accumulate_rows[GR_KTYPES])(int64_t rows, int64_t columns, const void *x, int64_t stride,
                                        double *lanes);
 
-    /* The sum of a cross entropy's losses, and its gradients; operands as gr_bce_kernel_args has
-       them. Where in a chunk nothing but logits and targets matters the logarithms are taken
-       together: an element costs one exp. A weight, pos_weight or mask of ones changes no bit. */
+    /* The sum of the losses of a cross entropy, and its gradients. The operands are described at
+       gr_bce_kernel_args. In a chunk of logits where no option changes anything, many elements
+       share one logarithm. A weight, pos_weight or mask of ones does not change any bit. */
     gr_sum_kernel *bce_sum[GR_BCE_KINDS][GR_KTYPES];
 
-    /* c[i,j] = sum over k, ascending, of a[i,k] b[k,j], each a chain of fused multiply-adds from 0,
-       for rows i in [row, row_end) and columns j in [column, column_end). Strides in elements;
-       c's column stride is 1. scratch: gemm_scratch(n, k) bytes, aligned to 64, of the calling
-       thread, where n is the problem's or column_end - column. */
+    /* c[i,j] = sum over k of a[i,k] b[k,j], for rows i in [row, row_end) and columns j in
+       [column, column_end). Each sum is a chain of fused multiply-adds in ascending k that starts
+       at 0. Strides are in elements; c's column stride is 1. scratch has gemm_scratch(n, k) bytes,
+       is aligned to 64 bytes and belongs to the calling thread; n is the problem's n, or
+       column_end - column. */
     void (*gemm[GR_KTYPES])(const struct gr_gemm *problem, int64_t row, int64_t row_end,
                             int64_t column, int64_t column_end, void *scratch);
     int64_t (*gemm_scratch[GR_KTYPES])(int64_t n, int64_t k);
@@ -99,20 +101,21 @@ typedef struct gr_gemm {
     int64_t c_row;
 } gr_gemm;
 
-/* The table for an instruction set's name, or for NULL the widest that this processor has. NULL if
-   the name is unknown or the processor lacks it (without FMA: every one). */
+/* The table of the instruction set with this name. isa = NULL: the widest that this processor has.
+   Returns NULL if the name is unknown or the processor does not have the instructions. A processor
+   without FMA has none of them. */
 const gr_kernels *gr_kernels_choose(const char *isa);
 
-/* Why gr_kernels_choose(isa) gave NULL, one line; static. */
+/* Why gr_kernels_choose(isa) returned NULL: one line, in static memory. */
 const char *gr_kernels_reason(const char *isa);
 
-/* The lanes folded in the fixed tree: (i) + (i + 8), then 4, 2, 1. */
+/* The sum of the lanes, in a fixed tree: lane i plus lane i + 8, then i + 4, i + 2, i + 1. */
 double gr_fold_lanes(const double *lanes);
 
-/* n block sums folded in the fixed pairwise tree; n = 0 gives 0. Overwrites them. */
+/* The sum of n sums, in a fixed tree that adds neighbours. Overwrites them. n = 0 gives 0. */
 double gr_fold_blocks(int64_t n, double *sums);
 
-/* Conversions of one element, rounded once to nearest even. */
+/* Conversions of one element, each rounded once, to nearest even. */
 float gr_f16_to_f32(uint16_t half);
 float gr_bf16_to_f32(uint16_t half);
 uint16_t gr_f32_to_f16(float value);

@@ -1,4 +1,4 @@
-/* tables.h - the units' tables, for choose.c. Not every processor may call every one.
+/* tables.h - the tables of all units, for choose.c. A processor can run only some of them.
  * SPDX-License-Identifier: MIT */
 #ifndef GRADUS_TABLES_H
 #define GRADUS_TABLES_H

@@ -1,8 +1,9 @@
-/* typed.h - one name for each dtype: a template says v_add or TYPED(loop) and gets the f32 or the
- * f64 one, after the KIND that unit.inc has set.
+/* typed.h - names that stand for the f32 or the f64 function. A template writes v_fma or
+ * TYPED(loop); the KIND that unit.inc defines chooses between the two.
  *
- * The v_ names are the vocabulary of the templates. vector_<isa>.inc defines the first group for
- * its registers, sleef.inc the second. A new instruction set writes one such file, and no template.
+ * Templates use only the names below. vector_<isa>.inc defines those for memory, arithmetic,
+ * comparison and double, and sleef.inc defines the functions. A new instruction set needs only a
+ * new vector_<isa>.inc and a new unit.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -21,28 +22,29 @@
 #define UNROLL_FOR _Pragma("GCC unroll 32") for
 #endif
 
-/* Types: WIDTH reals, what a comparison of them gives, and WIDE doubles. */
+/* Types: vec has WIDTH reals, mask is the result of comparing them, wide has WIDE doubles. */
 #define vec   TYPED(vec)
 #define mask  TYPED(mask)
 #define WIDTH TYPED(width)
 #define wide  vec_f64
 #define WIDE  width_f64
 
-/* Memory. The part forms touch the first n < WIDTH elements only; the rest of the vector is 0. */
+/* Memory. v_load_part and v_store_part access only the first n elements, n < WIDTH. The rest of a
+   loaded vector is 0. */
 #define v_splat      TYPED(v_splat)
 #define v_load       TYPED(v_load)
 #define v_store      TYPED(v_store)
 #define v_load_part  TYPED(v_load_part)
 #define v_store_part TYPED(v_store_part)
 
-/* Arithmetic beyond + - * /: a b + c rounded once, the IEEE square root, |x| and -|x| by the sign
-   bit. */
+/* Arithmetic other than + - * /. v_fma is a b + c rounded once; v_sqrt is the IEEE square root;
+   v_abs and v_minus_abs clear and set the sign bit. */
 #define v_fma       TYPED(v_fma)
 #define v_sqrt      TYPED(v_sqrt)
 #define v_abs       TYPED(v_abs)
 #define v_minus_abs TYPED(v_minus_abs)
 
-/* Comparisons are false for NaN. v_select(m, a, b) is a where m, else b. */
+/* Comparisons are false for NaN. v_select(m, a, b) is a where m is true, otherwise b. */
 #define v_less       TYPED(v_less)
 #define v_less_equal TYPED(v_less_equal)
 #define v_equal      TYPED(v_equal)
@@ -52,7 +54,8 @@
 #define v_any        TYPED(v_any)
 #define v_select     TYPED(v_select)
 
-/* To and from double: the part-th WIDE elements of a vector; WIDE reals in memory. */
+/* To and from double. v_widen(x, part) is elements part * WIDE to part * WIDE + WIDE - 1 of x.
+   v_load_wide and v_store_wide convert WIDE reals in memory. */
 #define v_widen      TYPED(v_widen)
 #define v_load_wide  TYPED(v_load_wide)
 #define v_store_wide TYPED(v_store_wide)

@@ -1,5 +1,5 @@
-/* unit_scalar.c - the kernels one element at a time, with fused multiply-adds: what the others must
- * equal to the bit.
+/* unit_scalar.c - the kernels for one element at a time, with fused multiply-adds. All other
+ * kernels must give the same bits.
  *
  * SPDX-License-Identifier: MIT
  */

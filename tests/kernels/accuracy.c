@@ -1,8 +1,8 @@
-/* accuracy.c - how far each elementwise kernel is from the truth, in units of the last place, and
- * what it gives where SLEEF alone would be wrong.
+/* accuracy.c - the error of each elementwise kernel, in units in the last place (ulp), and its
+ * values where SLEEF alone would be wrong.
  *
- * The table is the default one: the others give the same bits (same_bits.c). The truth is long
- * double, whose own error is some 2^-11 of a double's unit.
+ * Only the default table is tested: the others give the same bits (same_bits.c). The true values
+ * are computed in long double, with an error of about 2^-11 ulp of a double.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -60,15 +60,15 @@ FORMULA(greater, a > b)
 FORMULA(greater_equal, a >= b)
 FORMULA(where, a != 0 ? b : c)
 
-/* The bounds for floats and doubles; low and high: where the function does more than to vanish, to
-   grow or to be straight. */
+/* most: the largest error, for floats and for doubles. low and high: the range in which the
+   function is not nearly constant, linear or infinite. */
 typedef struct bound {
     long double (*of)(const long double *in);
     double most[GR_KTYPES];
     double low, high;
 } bound;
 
-/* Rounded once, but for what the truth's own rounding may hide. */
+/* Rounded once: half an ulp, and a little more because the true value is rounded too. */
 /* clang-format off */
 #define ONCE  {0.5005, 0.5005}
 #define EXACT {0, 0}
@@ -103,8 +103,8 @@ static const bound bounds[GR_KERNEL_COUNT] = {
     [GR_KERNEL_WHERE] = {where_of, EXACT, -9, 9},
 };
 
-/* pow and the losses have options, and tests of their own below. The gradient rules have the bits of
-   the ops that they stand for: tests/ops/unary.c. */
+/* pow and the losses have options; their tests are below. The gradient rules give the same bits as
+   the ops that they replace; tests/ops/unary.c tests that. */
 static bool has_own_test(int id)
 {
     return (id >= GR_KERNEL_RELU_VJP && id <= GR_KERNEL_SOFTPLUS_VJP) || id == GR_KERNEL_POW ||
@@ -113,7 +113,7 @@ static bool has_own_test(int id)
 
 /* ---- Measuring ------------------------------------------------------------------------------- */
 
-/* The largest error seen, and where. */
+/* The largest error so far, and the operand and the result that have it. */
 typedef struct worst {
     double ulps, at, got;
 } worst;
@@ -124,7 +124,7 @@ static void note(worst *w, double error, double at, double got)
         *w = (worst){error, at, got};
 }
 
-/* Runs the row over the n elements that lie in `operands`. */
+/* Runs the kernel over the n elements in `operands`. */
 static void measure(int id, int ktype, int64_t n, worst *w)
 {
     const void *in[3];
@@ -148,7 +148,8 @@ static void set(int ktype, int64_t i, double a, double b, double c)
 
 enum { RUN = 4096, RUNS = 12 };
 
-/* Evenly over [low, high]; the other operands at random in it, and where they equal the first. */
+/* The first operand is spread evenly over [low, high]. The others are random, and sometimes equal
+   to the first. */
 static void measure_evenly(int id, int ktype, worst *w)
 {
     const double low = bounds[id].low, step = (bounds[id].high - low) / (RUNS * RUN);
@@ -161,7 +162,7 @@ static void measure_evenly(int id, int ktype, worst *w)
     }
 }
 
-/* Over every exponent, of both signs. */
+/* Operands of every exponent and both signs. */
 static void measure_exponents(int id, int ktype, worst *w)
 {
     const int lowest = ktype == GR_K32 ? -149 : -1074, highest = ktype == GR_K32 ? 127 : 1023;
@@ -217,7 +218,7 @@ static double one_of(int id, int ktype, double a, double b, double c, const void
     return get(ktype, out[0], 0);
 }
 
-/* NaN, or this value with this sign. */
+/* Expects this value with this sign, or any NaN if it is NaN. */
 static void expect_value(int id, int ktype, double a, double b, double c, double want)
 {
     const double got = one_of(id, ktype, a, b, c, NULL);
@@ -309,7 +310,7 @@ Test(accuracy, log1p_of_the_smallest_is_itself)
         }
 }
 
-/* The last value that is finite, and the first that is not. */
+/* last: the largest x whose exp is finite. first: the next number. */
 static void expect_overflow(int ktype, double last, double first)
 {
     const double most = one_of(GR_KERNEL_EXP, ktype, last, 0, 0, NULL);
@@ -330,8 +331,8 @@ Test(accuracy, exp_overflows_where_it_should)
         expect_close(GR_KERNEL_EXP, GR_K32, (double)x, 1);
 }
 
-/* Results that are denormal, down to the smallest. */
-Test(accuracy, exp_underflows_by_and_by)
+/* Results that are denormal, down to the smallest one. */
+Test(accuracy, exp_underflows_gradually)
 {
     for (double x = -745.1; x < -708; x += 1e-3)
         expect_close(GR_KERNEL_EXP, GR_K64, x, 1);
@@ -347,8 +348,8 @@ typedef struct pow_bound {
     double exponent, most[GR_KTYPES];
 } pow_bound;
 
-/* The first seven are products, quotients and roots, of which 1/sqrt and the cube round twice; the
-   others are SLEEF's, in double. */
+/* The first seven exponents need only products, quotients and roots; 1/sqrt and the cube round
+   twice. The others use SLEEF's pow, in double. */
 static const pow_bound pow_bounds[] = {
     {0, EXACT},         {1, EXACT},        {2, ONCE},
     {3, {1.5, 1.5}},    {-1, ONCE},        {0.5, ONCE},
@@ -385,7 +386,7 @@ Test(accuracy, pow_keeps_its_bounds)
         }
 }
 
-/* As C's pow has it, but that NaN stays NaN. */
+/* The values of C's pow, except that NaN always stays NaN. */
 Test(accuracy, pow_at_the_ends)
 {
     static const double exponents[] = {0, 1, 2, 3, -1, 0.5, -0.5, 1.5, -2, -3, 0.3, -0.3, 7, 4};
@@ -409,14 +410,15 @@ Test(accuracy, pow_at_the_ends)
 
 enum { LOSS, DX, DY, DW, DP, BCE_OUTPUTS };
 
-/* The right outputs, and the sums of the sizes of their terms, which bound what may cancel. */
+/* The true outputs. scale is the sum of the absolute values of an output's terms: errors are
+   relative to it, because the terms may cancel. */
 typedef struct bce_truth {
     long double value[BCE_OUTPUTS], scale[BCE_OUTPUTS];
 } bce_truth;
 
-/* u and v, the losses of a positive and of a negative; s and r, the probabilities of both; the
-   slope of p t u + (1-t) v by x is (1-t) vx - p t ux; m, the probability given to the wrong side,
-   has the slope mx (1-2t). */
+/* u and v: the losses of a positive and of a negative. s and r: their probabilities. vx and -ux:
+   the derivatives of v and u by x. mx (1-2t): the derivative of m, the probability of the wrong
+   class. */
 typedef struct bce_parts {
     long double u, v, s, r, ux, vx, mx;
 } bce_parts;
@@ -455,8 +457,8 @@ static bce_truth truth_of(const gr_bce_kernel_args *o, bce_parts q, const long d
     return truth;
 }
 
-/* x at random, as a logit or a probability; far: into the tails, but not into 1 itself, where a
-   focal factor's slope has no limit. */
+/* A random logit or probability. far: also in the tails. A probability is never 1, because the
+   derivative of a focal factor has no limit there. */
 static double draw_input(int ktype, bool logit, bool far)
 {
     if (logit)
@@ -480,8 +482,8 @@ static void draw_bce(int ktype, bool logit, bool far, const void *in[5])
     }
 }
 
-/* The worst error of each output: of floats in ulps; of doubles, where terms may cancel, in units
-   of 2^-53 of the sum of their sizes. */
+/* The largest error of each output. For floats it is in ulp. For doubles it is in 2^-53 of the
+   scale, because terms may cancel. */
 static void measure_bce(int ktype, bool logit, bool far, const gr_bce_kernel_args *args,
                         worst of[BCE_OUTPUTS])
 {
@@ -523,8 +525,8 @@ static void check_bce(int ktype, bool logit, const gr_bce_kernel_args *args, dou
     }
 }
 
-/* Options, and the bound for doubles with them: a focal factor is some more products, and a
-   smoothed target near 1 has lost digits of its distance from 1. */
+/* Options, and the bound for doubles. A focal factor adds several products. Label smoothing rounds
+   the target, and near 1 this is a large relative error of 1-t. */
 typedef struct bce_bound {
     gr_bce_kernel_args options;
     double most;
@@ -537,7 +539,7 @@ static const bce_bound bce_bounds[] = {
     {{.alpha = 0.8}, 12}, {{.label_smoothing = 0.25, .gamma = 3, .alpha = 0.25}, 32},
 };
 
-Test(accuracy, bce_of_floats_is_the_truth_rounded)
+Test(accuracy, bce_of_floats_is_the_true_value_rounded)
 {
     for (int i = 0; i < COUNT_OF(bce_bounds); i++)
         for (int logit = 0; logit < 2; logit++)
@@ -551,7 +553,7 @@ Test(accuracy, bce_of_doubles_keeps_its_bounds)
             check_bce(GR_K64, logit, &bce_bounds[i].options, bce_bounds[i].most);
 }
 
-/* x and y, and the loss, dx and dy where the formula has to be clamped or has a limit. */
+/* x and y where the formula is clamped or has a limit; right: the loss, dx and dy. */
 typedef struct bce_end {
     bool logit;
     double x, y, right[3];

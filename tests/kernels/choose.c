@@ -1,10 +1,10 @@
-/* choose.c - tests of kernels/choose.c: which table one gets, and why none.
+/* choose.c - tests of kernels/choose.c: which table is chosen, and the reason if there is none.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "support.h"
 
-/* Asked for anew, feature by feature. */
+/* Checks each feature, independently of kernels/choose.c. */
 static bool processor_has(const char *isa)
 {
     __builtin_cpu_init();
@@ -37,7 +37,7 @@ Test(choose, the_default_is_the_widest)
     cr_expect_eq(gr_kernels_choose(NULL), widest);
 }
 
-Test(choose, an_unknown_name_gives_none_and_the_names_there_are)
+Test(choose, an_unknown_name_gives_null_and_the_reason_lists_the_names)
 {
     static const char *const unknown[] = {"", "avx", "AVX2", "avx2 ", "avx5122", "neon", "sse2"};
     for (int i = 0; i < COUNT_OF(unknown); i++) {
@@ -49,7 +49,7 @@ Test(choose, an_unknown_name_gives_none_and_the_names_there_are)
     }
 }
 
-Test(choose, each_reason_names_what_is_lacking)
+Test(choose, each_reason_names_the_missing_feature)
 {
     cr_expect(strstr(gr_kernels_reason("avx512"), "AVX-512"));
     cr_expect(strstr(gr_kernels_reason("avx2"), "AVX2"));
@@ -59,7 +59,7 @@ Test(choose, each_reason_names_what_is_lacking)
         cr_expect_null(strchr(gr_kernels_reason(isas[i]), '\n'));
 }
 
-Test(choose, each_table_is_whole)
+Test(choose, each_table_is_complete)
 {
     const gr_kernels *tables[ISAS];
     const int count = find_tables(tables);

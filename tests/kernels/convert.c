@@ -1,11 +1,12 @@
-/* convert.c - tests of kernels/convert.c: every half, every halfway point, and what lies between.
+/* convert.c - tests of kernels/convert.c: every half, every value halfway between two, and random
+ * values.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "support.h"
 
-/* What is common to f16 and bf16: a sign, an exponent, `fraction` bits; `lowest` is the exponent of
-   the smallest normal. */
+/* f16 or bf16: a sign, an exponent and `fraction` bits. lowest: the exponent of the smallest normal
+   number. */
 typedef struct format {
     const char *name;
     int fraction, lowest;
@@ -22,7 +23,7 @@ static const format formats[] = {
 
 #define EACH_FORMAT(f) for (const format *f = formats; f < formats + COUNT_OF(formats); f++)
 
-/* The value of a half without its sign; of infinity what would follow the largest. */
+/* The absolute value of a half. For infinity: the number that would follow the largest half. */
 static double size_by_definition(const format *f, int half)
 {
     const int whole = 1 << f->fraction, fraction = half % whole, exponent = half / whole;
@@ -31,7 +32,7 @@ static double size_by_definition(const format *f, int half)
     return ldexp(whole + fraction, f->lowest + exponent - 1 - f->fraction);
 }
 
-/* The half nearest to a value that is not NaN, the even one of two. */
+/* The half nearest to a value that is not NaN. If two are equally near, the even one. */
 static uint16_t nearest_by_definition(const format *f, double value)
 {
     const uint16_t sign = signbit(value) ? 0x8000 : 0;
@@ -53,7 +54,7 @@ static uint32_t bits_of(float value)
 
 /* ---- Widening -------------------------------------------------------------------------------- */
 
-/* Quiet, with the sign and the payload of the half. */
+/* The NaN is quiet and has the sign and the payload of the half. */
 static bool widens_to_its_nan(const format *f, uint16_t half)
 {
     const uint32_t payload = half & ((1u << f->fraction) - 1), sign = (half & 0x8000u) << 16;
@@ -103,9 +104,9 @@ static int wrong_f32(const format *f, float value, int half)
     return (f->from_f32(value) != half) + (f->from_f32(-value) != (half | 0x8000));
 }
 
-/* The last halfway point lies between the largest half and infinity, the first above 0. The next
-   double on either side is where rounding to float first would be wrong. */
-Test(convert, halfway_goes_to_even_and_no_other_value_does)
+/* From the value halfway between 0 and the smallest half to that between the largest and infinity.
+   The next double on either side would be wrong if it were first rounded to float. */
+Test(convert, only_halfway_values_are_rounded_to_even)
 {
     EACH_FORMAT(f) {
         int wrong = 0;
@@ -156,7 +157,7 @@ Test(convert, any_double_goes_to_the_nearest)
 
 /* ---- The ends -------------------------------------------------------------------------------- */
 
-Test(convert, what_is_too_large_is_infinite)
+Test(convert, too_large_values_become_infinite)
 {
     static const double large[] = {1e39, 1e300, DBL_MAX, INFINITY};
     EACH_FORMAT(f)
@@ -174,7 +175,7 @@ Test(convert, what_is_too_large_is_infinite)
     cr_expect_eq(wrong_f64(&formats[1], 0x1.ffp127, 0x7f80), 0);
 }
 
-Test(convert, what_is_too_small_is_0_with_its_sign)
+Test(convert, too_small_values_become_0_with_their_sign)
 {
     static const double small[] = {0, 0x1p-1074, 1e-310, 1e-300, 1e-60};
     EACH_FORMAT(f) {
@@ -189,7 +190,7 @@ Test(convert, what_is_too_small_is_0_with_its_sign)
     cr_expect_eq(wrong_f32(&formats[1], 0x1p-149f, 0), 0);
 }
 
-/* A NaN whose payload lies below what a half has room for stays a NaN, of its sign. */
+/* A NaN stays a NaN of the same sign, even if a half has no room for any bit of its payload. */
 Test(convert, nan_stays_nan)
 {
     static const uint32_t nans[] = {0x7f800001, 0x7fc00000, 0x7fffffff, 0x7f801fff, 0x7fa00000};

@@ -1,11 +1,12 @@
-/* fold.c - tests of kernels/fold.c: each tree against its definition, on numbers that tell trees
- * apart.
+/* fold.c - tests of kernels/fold.c: each tree is compared with its definition, on numbers whose sum
+ * differs from tree to tree.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "support.h"
 
-/* Of all sizes and both signs: almost any other order gives another sum. */
+/* Values of very different sizes and both signs, so that almost any other order gives another
+   sum. */
 static void fill(int64_t n, double *values)
 {
     for (int64_t i = 0; i < n; i++)
@@ -22,7 +23,8 @@ static double in_order(int64_t n, const double *values)
 
 /* ---- Lanes ----------------------------------------------------------------------------------- */
 
-/* Of the lanes i, i + step, i + 2 step, ...: the halves i mod 2 step and i + step mod 2 step. */
+/* The sum of the lanes i, i + step, i + 2 step, ... It is the sum of two halves, which start at i
+   and at i + step and have twice the step. */
 static double lanes_by_definition(const double *lanes, int i, int step)
 {
     if (step == GR_LANES)
@@ -30,7 +32,7 @@ static double lanes_by_definition(const double *lanes, int i, int step)
     return lanes_by_definition(lanes, i, 2 * step) + lanes_by_definition(lanes, i + step, 2 * step);
 }
 
-Test(fold, lanes_fold_as_written)
+Test(fold, lanes_fold_as_defined)
 {
     int in_order_differs = 0;
     reseed(1);
@@ -41,10 +43,10 @@ Test(fold, lanes_fold_as_written)
         cr_assert_eq(sum, lanes_by_definition(lanes, 0, 1), "round %d", round);
         in_order_differs += sum != in_order(GR_LANES, lanes);
     }
-    cr_expect_gt(in_order_differs, 500, "the numbers tell no trees apart");
+    cr_expect_gt(in_order_differs, 500, "the sums do not depend on the tree");
 }
 
-/* Beside 2^60 the ones are lost, or not, by the tree alone. */
+/* A 1 is lost if it is added to 2^60. The tree decides whether that happens. */
 Test(fold, the_lanes_tree_pairs_i_with_i_and_8)
 {
     double lanes[GR_LANES] = {[0] = 0x1p60, [8] = -0x1p60, [1] = 1, [15] = 1};
@@ -55,7 +57,7 @@ Test(fold, the_lanes_tree_pairs_i_with_i_and_8)
 
 /* ---- Blocks ---------------------------------------------------------------------------------- */
 
-/* Node i of a level that has `count` nodes; `below` nodes are on the level under it. */
+/* Node i of a level of the tree. `below` is the number of nodes in the level below it. */
 static double blocks_by_definition(int64_t n, const double *leaves, int level, int64_t i)
 {
     if (level == 0)
@@ -77,7 +79,7 @@ static int levels_of(int64_t n)
     return levels;
 }
 
-/* Also that what lies behind the n sums is let alone. */
+/* Also checks that the number after the n sums is not changed. */
 static bool folds_as_defined(int64_t n, bool *in_order_differs)
 {
     double *leaves = malloc((size_t)(n + 1) * sizeof *leaves);
@@ -93,7 +95,7 @@ static bool folds_as_defined(int64_t n, bool *in_order_differs)
     return right;
 }
 
-Test(fold, blocks_fold_as_written)
+Test(fold, blocks_fold_as_defined)
 {
     static const int64_t large[] = {1000, 1023, 1024, 1025, 4097, 65535, 65536, 100003};
     int differing = 0;
@@ -103,7 +105,7 @@ Test(fold, blocks_fold_as_written)
         cr_expect(folds_as_defined(n, &differs), "%d sums", (int)n);
         differing += differs;
     }
-    cr_expect_gt(differing, 150, "the numbers tell no trees apart");
+    cr_expect_gt(differing, 150, "the sums do not depend on the tree");
     for (int i = 0; i < COUNT_OF(large); i++)
         cr_expect(folds_as_defined(large[i], &differs), "%d sums", (int)large[i]);
 }

@@ -1,6 +1,5 @@
-/* gemm.c - tests of kernels/gemm.inc: each element is, to the bit, one chain of fused multiply-adds
- * in ascending k from 0, whatever the shape, the strides, the part that is asked for, and the
- * table.
+/* gemm.c - tests of kernels/gemm.inc: each element has the bits of a chain of fused multiply-adds
+ * in ascending k that starts at 0, for every shape, stride, part of the result and table.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,7 +18,7 @@ TestSuite(gemm, .init = begin_gemm);
 
 /* ---- Operands -------------------------------------------------------------------------------- */
 
-/* How rows x columns elements lie in memory. */
+/* How the elements of a matrix are arranged in memory. */
 typedef enum layout { PLAIN, PADDED, TRANSPOSED, BACKWARDS, SPARSE, REPEATED, LAYOUTS } layout;
 
 typedef struct matrix {
@@ -64,7 +63,7 @@ static matrix new_matrix(int ktype, int64_t rows, int64_t columns, layout how)
 
 /* ---- The reference --------------------------------------------------------------------------- */
 
-/* A product, and what it must be (m x n). */
+/* A product of two matrices; right: the expected result, m x n. */
 typedef struct product {
     int ktype;
     int64_t m, n, k;
@@ -117,7 +116,8 @@ static void free_product(product *p)
 
 /* ---- The check ------------------------------------------------------------------------------- */
 
-/* Scratch between guards; full of NaN, so that what is read unwritten shows. */
+/* Scratch memory between guards. It is filled with NaN, so that reading before writing is
+   noticed. */
 typedef struct scratch {
     int64_t size;
     char *memory;
@@ -125,7 +125,7 @@ typedef struct scratch {
 
 enum { ALIGNMENT = 64 };
 
-/* The memory is the test's, for one scratch at a time, and grows with what is asked for. */
+/* All scratches share one memory, which grows if necessary. Only one may be in use at a time. */
 static scratch new_scratch(const gr_kernels *table, int ktype, int64_t n, int64_t k)
 {
     static scratch room;
@@ -153,7 +153,7 @@ typedef struct part {
     int64_t row, row_end, column, column_end;
 } part;
 
-/* The elements from..to of a row that no one was to write. */
+/* True if the elements [from, to) of a row were not written. */
 static bool untouched(const char *row, int64_t from, int64_t to, int64_t size)
 {
     for (int64_t i = from * size; i < to * size; i++)
@@ -162,7 +162,7 @@ static bool untouched(const char *row, int64_t from, int64_t to, int64_t size)
     return true;
 }
 
-/* c, whose rows are c_row elements apart, holds the part's elements and nothing else. */
+/* True if c holds the elements of the part and nothing else was written. */
 static bool holds_part(const product *p, part of, const char *c, int64_t c_row)
 {
     const int64_t size = size_of(p->ktype), length = (of.column_end - of.column) * size;
@@ -210,7 +210,7 @@ static void multiply(const product *p, const gr_kernels *table, part of, int64_t
     free(c);
 }
 
-/* All of a product, in every table. */
+/* Checks the whole product, with every table. */
 static void check(int ktype, int64_t m, int64_t n, int64_t k, layout a, layout b)
 {
     product p = new_product(ktype, m, n, k, a, b);
@@ -240,8 +240,9 @@ Test(gemm, every_small_depth)
                 check(ktype, sizes[i / 4], sizes[i % 4], k, k % 2 ? TRANSPOSED : PLAIN, PLAIN);
 }
 
-/* Around the rows of a tile, the rows from which b is packed, the columns from which a is packed,
-   the columns of a block (512 floats, 256 doubles) and the depth of one (256). */
+/* Sizes around those where the code changes its way: the rows of a tile, the rows from which b is
+   packed, the columns from which a is packed, the columns of a block (512 floats, 256 doubles) and
+   the depth of a block (256). */
 Test(gemm, shapes_around_the_edges_of_blocks)
 {
     static const int64_t shapes[][3] = {
@@ -258,7 +259,7 @@ Test(gemm, shapes_around_the_edges_of_blocks)
                   i % 2 ? PLAIN : TRANSPOSED);
 }
 
-/* A depth of 0 gives +0, not what c or the scratch held. */
+/* A depth of 0 gives +0, not the old contents of c or of the scratch. */
 Test(gemm, no_depth_gives_0)
 {
     EACH_TYPE(ktype) {
@@ -284,7 +285,7 @@ Test(gemm, every_pair_of_layouts)
         }
 }
 
-/* Nothing outside of the part is written. */
+/* Random parts of a product. Nothing outside a part is written. */
 static void check_parts(int ktype, int64_t m, int64_t n, int64_t k, int count)
 {
     product p = new_product(ktype, m, n, k, (layout)(m % LAYOUTS), (layout)(n % LAYOUTS));
@@ -311,8 +312,8 @@ Test(gemm, any_part_of_a_result)
 
 /* ---- Scratch --------------------------------------------------------------------------------- */
 
-/* What a small product asks for is small, what a large one does is as much as its blocks take; more
-   columns or a greater depth never ask for less. */
+/* A small product needs little scratch. A large one needs only as much as its blocks. More columns
+   or a greater depth never need less. */
 Test(gemm, scratch_is_what_the_product_needs)
 {
     for (int table = 0; table < table_count; table++)

@@ -1,14 +1,14 @@
-/* same_bits.c - every kernel of every table that this processor has gives the bits that the scalar
- * one gives, whatever the values, the lengths and the alignments, and writes nothing else. Of the
- * rows that holds for the bits of a NaN too; for sums and products any two NaNs are the same.
+/* same_bits.c - every kernel of every table gives the same bits as the scalar one, for all values,
+ * lengths and alignments, and writes nothing else. For the elementwise kernels this includes the
+ * bits of a NaN; for products any two NaNs count as equal.
  *
- * The rows come from kernels.def: a new kernel is tested without a line here.
+ * The rows come from kernels.def, so that a new kernel is tested automatically.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "support.h"
 
-/* The first table is what the others must equal. */
+/* The other tables must give the same bits as the first. */
 static const gr_kernels *tables[ISAS];
 static int table_count;
 
@@ -48,7 +48,7 @@ static double draw_of(values kind, int ktype)
     }
 }
 
-/* In static memory, for the tests' own use; n elements. */
+/* Fills a guarded array with n values of this kind. */
 static void *fill(guarded *array, int ktype, int64_t n, int shift, values kind)
 {
     void *first = guard(array, ktype, n, shift);
@@ -61,8 +61,8 @@ static void *fill(guarded *array, int ktype, int64_t n, int shift, values kind)
 
 enum { ARRAYS = 5 };
 
-/* What one kernel is called with, and what the scalar one made of it. Bit k of `given` and
-   `wanted`: the k-th operand is given, the k-th output wanted. */
+/* A call of a kernel, and its results for each table. Bit k of `given`: operand k is given. Bit k
+   of `wanted`: output k is wanted. */
 typedef struct call {
     int id, ktype;
     int64_t n;
@@ -105,7 +105,7 @@ static void expect_same_result(const call *c, int table)
     }
 }
 
-/* Runs the call on operands of these kinds, at alignments that differ. */
+/* Runs the call with every table, on operands of these kinds and at different alignments. */
 static void compare(call c, values first, values others)
 {
     const int shift = (int)(draw_bits() % SHIFTS);
@@ -124,7 +124,7 @@ static bool is_bce(int id) { return id == GR_KERNEL_BCE || id == GR_KERNEL_BCE_W
 static const double exponents[] = {0,  1,   2, 3,  -1,  0.5, -0.5, 1.5,
                                    -2, 0.1, 7, -3, 2.5, 100, -0.1, 1e300};
 
-/* Options of the row, another choice each time. */
+/* Random options of the kernel. */
 static const void *draw_options(int id)
 {
     static gr_pow_kernel_args power;
@@ -138,7 +138,8 @@ static const void *draw_options(int id)
     return is_bce(id) ? (const void *)&bce : (const void *)&power;
 }
 
-/* The row with all its operands and outputs, on values of one kind and once beside labels. */
+/* Compares a kernel with all operands and outputs. All operands have values of this kind, or all
+   but the first are labels. */
 static void compare_row(int id, int ktype, int64_t n, values kind)
 {
     const call c = {.id = id,
@@ -183,9 +184,9 @@ Test(same_bits, every_exponent)
         }
 }
 
-/* ---- Values that are no numbers -------------------------------------------------------------- */
+/* ---- NaN ------------------------------------------------------------------------------------- */
 
-/* Where functions have no value or operands are NaN, of both signs, with and without payload. */
+/* NaN of both signs, with and without payload, and values for which a function has no result. */
 static const uint32_t special_floats[] = {
     0x00000000, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00000,
     0x7fc01234, 0xffc01234, 0x7f800001, 0xff800001, 0x7fabcdef, 0xffabcdef, 0x7f7fffff, 0xff7fffff,
@@ -209,7 +210,7 @@ static void put_special(int ktype, void *to, int64_t i, int64_t special)
         memcpy((double *)to + i, &special_doubles[special], sizeof(double));
 }
 
-/* All pairs in the first two operands, any in the others; several times over. */
+/* The first two operands are all pairs of special values. The others are random ones. */
 static void compare_specials(int id, int ktype, const void *args)
 {
     call c = {.id = id,
@@ -233,7 +234,7 @@ static void compare_specials(int id, int ktype, const void *args)
     }
 }
 
-Test(same_bits, every_row_of_values_that_are_no_numbers)
+Test(same_bits, every_row_of_special_values)
 {
     EACH_ROW_AND_TYPE(id, ktype)
         for (int i = 0; i < 30; i++)
@@ -300,7 +301,7 @@ Test(same_bits, the_nan_of_exp_sigmoid_and_tanh)
 
 /* ---- Binary cross entropy -------------------------------------------------------------------- */
 
-/* Number `choice` of 24. */
+/* Options number `choice` of 24. */
 static gr_bce_kernel_args options_of(int choice)
 {
     static const double gammas[] = {0, 2, 0.7};
@@ -310,7 +311,7 @@ static gr_bce_kernel_args options_of(int choice)
                                 .gamma = gammas[choice / 8]};
 }
 
-/* weight, pos_weight and mask given or not; each output wanted or not; every option. */
+/* All combinations of operands, outputs and options. */
 static void compare_bce(int id, int ktype)
 {
     enum { OPERANDS = 1 << 3, OUTPUTS = 1 << ARRAYS, OPTIONS = 24 };
@@ -342,7 +343,7 @@ Test(same_bits, bce_with_logits_with_every_choice_of_operands_outputs_and_option
 
 static guarded lanes_of[ISAS];
 
-/* The lanes of a table before a call: the same for each table, not 0 where `begun`. */
+/* The lanes of a table before a call. They are the same for all tables, and not 0 if `begun`. */
 static double *lanes_before(int table, int64_t count, bool begun)
 {
     double *lanes = guard(&lanes_of[table], GR_K64, count, 0);
@@ -405,7 +406,7 @@ Test(same_bits, accumulate_rows)
                 compare_rows(ktype, rows, columns, rows % 2 ? MIXED : NEAR);
 }
 
-/* Number `choice` of bce_sum's operands, outputs and options; n elements. */
+/* The bits of `choice` select the operands, outputs and options of bce_sum. */
 static void compare_bce_sum(int kind, int ktype, int64_t n, values of, unsigned choice)
 {
     const gr_bce_kernel_args args = options_of(choice % 3 ? 0 : (int)(draw_bits() % 24));
@@ -447,7 +448,7 @@ static void compare_bce_sum(int kind, int ktype, int64_t n, values of, unsigned 
     }
 }
 
-/* The first choices are of logits and targets alone. */
+/* The second half uses only inputs and targets. */
 static void compare_bce_sums(int kind)
 {
     for (int ktype = 0; ktype < GR_KTYPES; ktype++)
@@ -469,7 +470,7 @@ Test(same_bits, bce_sum_of_logits) { compare_bce_sums(GR_BCE_OF_LOGITS); }
 
 /* ---- Products and normals -------------------------------------------------------------------- */
 
-/* An m x k by k x n product of any values; m, n and k at most 60. */
+/* The product of an m x k and a k x n matrix; m, n and k are at most 60. */
 static void compare_gemm(int ktype, int64_t m, int64_t n, int64_t k, values kind)
 {
     const void *a = fill(&operands[0], ktype, m * k, 0, kind);

@@ -1,5 +1,5 @@
-/* sums.c - the lanes as they are defined, and the sum of BCE with logits against long double, at
- * its limits too.
+/* sums.c - the lanes are compared with their definition, and the sum of BCE with logits with long
+ * double and with its limits.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -22,7 +22,7 @@ TestSuite(sums, .init = begin_sums);
 
 static guarded array_x, array_y, array_dx, array_lanes;
 
-/* Of all sizes: another order of the sums gives other bits. */
+/* Values of very different sizes, so that another order gives another sum. */
 static void *fill(guarded *array, int ktype, int64_t n)
 {
     void *x = guard(array, ktype, n, (int)(draw_bits() % SHIFTS));
@@ -31,7 +31,7 @@ static void *fill(guarded *array, int ktype, int64_t n)
     return x;
 }
 
-/* `count` lanes that something was added to before. */
+/* Lanes that are not 0 before the call. */
 static double *begun_lanes(int64_t count)
 {
     double *lanes = guard(&array_lanes, GR_K64, count, 0);
@@ -70,7 +70,7 @@ Test(sums, accumulate_adds_element_i_to_lane_i_mod_16)
     }
 }
 
-/* A float's sum is in double: 2^24 and 1 more are told apart. */
+/* Floats are added in double, where 2^24 + 1 is not 2^24. */
 Test(sums, floats_add_up_in_double)
 {
     EACH_TABLE_AND_TYPE(table, ktype) {
@@ -85,8 +85,8 @@ Test(sums, floats_add_up_in_double)
 
 /* ---- accumulate_rows ------------------------------------------------------------------------- */
 
-/* Each column's lanes are those of accumulate over the column; what is added to is not lost, and
-   what lies between the rows is not read. */
+/* The lanes of each column are those of accumulate over the column. The old values of the lanes are
+   kept. The elements between the rows are not read. */
 static void check_rows(const gr_kernels *table, int ktype, int64_t rows, int64_t columns,
                        int64_t stride)
 {
@@ -145,11 +145,12 @@ static long double sigmoid_of(long double x)
 
 typedef struct bce_check {
     long double loss; /* the right sum */
-    double error;     /* relative, of the sum; below 1e-30 absolute */
-    double ulps;      /* the worst of dx */
+    double error;     /* relative error of the sum */
+    double ulps;      /* largest error of dx */
 } bce_check;
 
-/* x in [-range, range], y of 0 and 1 or between; the sum twice over, with and without dx. */
+/* x is in [-range, range]; y is 0 or 1 if `hard`, otherwise between them. The sum is computed with
+   and without dx. */
 static bce_check check_bce(const gr_kernels *table, int ktype, int64_t n, double range, bool hard)
 {
     void *x = guard(&array_x, ktype, n, 1), *y = guard(&array_y, ktype, n, 2);
@@ -196,13 +197,14 @@ Test(sums, bce_with_logits_is_accurate)
             }
 }
 
-/* What a sum may be off: beyond whole chunks the floats' losses are rounded each. */
-static double bound_of_few(int ktype, int64_t n, double size, double otherwise)
+/* The largest error of a sum of n elements. In a part that is not a whole chunk, each loss is
+   rounded to float. */
+static double bound_of_few(int ktype, int64_t n, double size, double bound_of_chunks)
 {
-    return ktype == GR_K32 && n % GR_CHUNK ? 0x1p-24 * size : otherwise;
+    return ktype == GR_K32 && n % GR_CHUNK ? 0x1p-24 * size : bound_of_chunks;
 }
 
-/* The product of a lane is 2^64 then, the largest there is. */
+/* The product of a lane is then 2^64, its largest value. */
 Test(sums, bce_with_logits_of_zeros_is_log_2_each)
 {
     static const int64_t lengths[] = {1,        15,           16,      17, GR_CHUNK - 1,
@@ -222,7 +224,7 @@ Test(sums, bce_with_logits_of_zeros_is_log_2_each)
         }
 }
 
-/* Element i goes to lane i mod 16, in a chunk of its own: the others keep what they had. */
+/* Element i is added to lane i % 16. The other lanes keep their values. */
 Test(sums, bce_with_logits_keeps_to_its_lanes)
 {
     EACH_TABLE_AND_TYPE(table, ktype)
@@ -287,7 +289,7 @@ static const limit limits[] = {
 
 static bool is(double got, double want) { return isnan(want) ? isnan(got) : got == want; }
 
-/* The element stands at `place` among n, the others' loss is 0. */
+/* The element is at `place` among n elements. The loss of the others is 0. */
 static void check_limit(const gr_kernels *table, int ktype, const limit *of, int64_t n,
                         int64_t place)
 {

@@ -1,4 +1,4 @@
-/* support.h - what the tests of the kernels share: the tables of this processor, the rows of
+/* support.h - shared by the tests of the kernels: the tables of this processor, the rows of
  * kernels.def, and arrays of either type between guards.
  *
  * SPDX-License-Identifier: MIT
@@ -26,7 +26,8 @@ static const kernel_row kernel_rows[] = {
 static const char *const isas[] = {"scalar", "avx2", "avx512"};
 enum { ISAS = COUNT_OF(isas) };
 
-/* The tables that this processor has, scalar first, and their number; says which it lacks. */
+/* Finds the tables that this processor can run, scalar first, and returns their number. Prints
+   which ones it cannot run. */
 static inline int find_tables(const gr_kernels *tables[ISAS])
 {
     int count = 0;
@@ -59,14 +60,14 @@ static inline double get(int ktype, const void *from, int64_t i)
     return ktype == GR_K32 ? (double)((const float *)from)[i] : ((const double *)from)[i];
 }
 
-/* The same bits, or NaN both. */
+/* True if both have the same bits, or both are NaN. */
 static inline bool same_element(int ktype, const void *a, const void *b, int64_t i)
 {
     const double one = get(ktype, a, i), other = get(ktype, b, i);
     return isnan(one) ? isnan(other) : one == other && signbit(one) == signbit(other);
 }
 
-/* The first of n elements in which a and b differ, or -1. */
+/* The first of n elements in which a and b differ, or -1. Two NaNs do not differ. */
 static inline int64_t first_difference(int ktype, const void *a, const void *b, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -75,7 +76,7 @@ static inline int64_t first_difference(int ktype, const void *a, const void *b, 
     return -1;
 }
 
-/* An element of any bits at all. */
+/* A value with random bits. */
 static inline double draw_any(int ktype)
 {
     const uint64_t bits = draw_bits();
@@ -86,7 +87,7 @@ static inline double draw_any(int ktype)
     return ktype == GR_K32 ? (double)narrow : wide;
 }
 
-/* One of those that functions turn at, or that are hard to carry. */
+/* A value at which a function changes its behaviour, or a very large or very small one. */
 static inline double draw_edge(void)
 {
     static const double edges[] = {
@@ -100,7 +101,7 @@ static inline double draw_edge(void)
     return bits >> 63 ? -edge : edge;
 }
 
-/* The first of n elements in which a and b have other bits, be they NaN or not; or -1. */
+/* The first of n elements in which a and b have different bits, or -1. Two NaNs may differ. */
 static inline int64_t first_other_bits(int ktype, const void *a, const void *b, int64_t n)
 {
     const int64_t size = size_of(ktype);
@@ -114,13 +115,13 @@ static inline int64_t first_other_bits(int ktype, const void *a, const void *b, 
 
 enum { LONGEST = 4096 + 3, GUARD = 16, SHIFTS = 8, GUARD_BYTE = 0x5a };
 
-/* Room for LONGEST elements of either type, GUARD before and behind, begun at any of SHIFTS
-   alignments. */
+/* Memory for LONGEST elements of either type, with GUARD elements before and after them. They can
+   start at SHIFTS different alignments. */
 typedef struct guarded {
     double memory[GUARD + SHIFTS + LONGEST + GUARD];
 } guarded;
 
-/* Where the n elements are; sets them and the guards to GUARD_BYTE. */
+/* Returns the address of n elements. Sets them and their guards to GUARD_BYTE. */
 static inline void *guard(guarded *array, int ktype, int64_t n, int shift)
 {
     const int64_t size = size_of(ktype);
@@ -129,7 +130,7 @@ static inline void *guard(guarded *array, int ktype, int64_t n, int shift)
     return first;
 }
 
-/* No guard of the n elements at `first` was touched. */
+/* True if no guard of the n elements at `first` was written. */
 static inline bool guards_hold(const void *first, int ktype, int64_t n)
 {
     const int64_t length = GUARD * size_of(ktype);
