@@ -195,6 +195,63 @@ Test(bce_sums, outputs_and_strictness_do_not_change_the_sum)
     }
 }
 
+/* ---- Many plain logits ----------------------------------------------------------------------- */
+
+/* What a chunk adds to a lane: the losses' linear parts, and log1p of q, the product of the (1 + z)
+   less 1, z = exp(-|x|). One exp an element, and a logarithm a lane. */
+static void add_chunk(const form *f, const char *x, const char *y, double *lanes)
+{
+    double down[GR_CHUNK], z[GR_CHUNK], linear[GR_LANES] = {0}, q[GR_LANES] = {0}, log[GR_LANES];
+    for (int64_t i = 0; i < GR_CHUNK; i++)
+        put(f->ktype, down, i, -fabs(get(f->ktype, x, i)));
+    f->table->map[GR_KERNEL_EXP][f->ktype](GR_CHUNK, (void *[]){z}, (const void *[]){down}, NULL);
+    for (int64_t i = 0; i < GR_CHUNK; i++) {
+        const double one_x = get(f->ktype, x, i), one_y = get(f->ktype, y, i);
+        double part[2];
+        put(f->ktype, part, 0, one_x < 0 ? one_y : 1 - one_y);
+        put(f->ktype, part, 0, get(f->ktype, part, 0) * fabs(one_x));
+        const double one_z = get(f->ktype, z, i);
+        linear[i % GR_LANES] += get(f->ktype, part, 0);
+        q[i % GR_LANES] = fma(q[i % GR_LANES], 1 + one_z, one_z);
+    }
+    f->table->map[GR_KERNEL_LOG1P][GR_K64](GR_LANES, (void *[]){log}, (const void *[]){q}, NULL);
+    for (int lane = 0; lane < GR_LANES; lane++)
+        lanes[lane] += linear[lane] + log[lane];
+}
+
+/* The bits are those of the product, and not those of the elements' logarithms. */
+Test(bce_sums, logarithms_of_plain_logits_are_taken_together)
+{
+    enum { COUNT = 2 * GR_BLOCK };
+    EACH_FORM(f)
+    {
+        if (!f.sum || f.kind != GR_BCE_OF_LOGITS || option != 0)
+            continue;
+        for (int64_t i = 0; i < MANY; i++) {
+            put(f.ktype, source.memory[X], i, draw(-30, 30));
+            put(f.ktype, source.memory[Y], i, draw(0, 1));
+        }
+        for (unsigned wanted = 0; wanted < 32; wanted += 2) {
+            double got[GR_LANES], right[GR_LANES] = {0}, elements[GR_LANES] = {0};
+            run(&f, COUNT, &source, 3, wanted, &result, got);
+            for (int64_t i = 0; i < COUNT; i += GR_CHUNK)
+                add_chunk(&f, (char *)source.memory[X] + i * size_of(f.ktype),
+                          (char *)source.memory[Y] + i * size_of(f.ktype), right);
+            cr_expect_eq(first_other_bits(GR_K64, got, right, GR_LANES), -1,
+                         "%s, f%d, outputs %x: %a, not %a", f.table->isa, 32 << f.ktype, wanted,
+                         got[0], right[0]);
+            form single = f;
+            single.sum = false;
+            double unused[GR_LANES];
+            run(&single, COUNT, &source, 3, 1, &reference, unused);
+            f.table->accumulate[f.ktype](COUNT, reference.memory[LOSS], elements);
+            cr_expect_neq(first_other_bits(GR_K64, right, elements, GR_LANES), -1,
+                          "%s, f%d: the two ways cannot be told apart", f.table->isa,
+                          32 << f.ktype);
+        }
+    }
+}
+
 /* For all outputs and all ways of summing, unless the mask drops the element. */
 Test(bce_sums, a_target_outside_is_reported)
 {
