@@ -144,13 +144,16 @@ static bool sweep_into(gr_checker *c, gr_tensor *output, gr_tensor *seed, bool r
     return done;
 }
 
-/* Computes the row of element `at` of an output. */
+/* Computes the row of element `at` of an output. The seed is negative and not 1: so a rule that is not
+   linear in it, such as one with g * g or |g|, gives another row. A power of two loses no digit. */
 static bool sweep_row(gr_checker *c, gr_tensor *output, int64_t at, bool record, double *row)
 {
-    c->seed[at] = 1;
+    c->seed[at] = -0.5;
     const bool done = gr_scope_begin(c->ctx) == GR_OK &&
                       sweep_into(c, output, seed_like(output, c->seed), record, row);
     c->seed[at] = 0;
+    for (int64_t i = 0; done && i < c->columns; i++)
+        row[i] *= -2;
     return gr_scope_end(c->ctx) == GR_OK && done;
 }
 
