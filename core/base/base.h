@@ -84,6 +84,9 @@ void gr_member_free(gr_member *member);
 /* Ends all members of a scope. */
 void gr_members_end(gr_scope *scope);
 
+/* Ends a member whose handle nobody has seen. It is used again at once, and that counts as no use. */
+void gr_member_unmake(gr_member *member);
+
 /* Moves a member of an internal scope to another scope. */
 void gr_member_move(gr_member *member, gr_scope *to);
 

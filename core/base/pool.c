@@ -244,6 +244,13 @@ void gr_members_end(gr_scope *scope)
         wake_first(pool);
 }
 
+void gr_member_unmake(gr_member *member)
+{
+    end_member(member);
+    member->generation--;
+    make_idle(member, idle_members(member->scope));
+}
+
 void gr_member_move(gr_member *member, gr_scope *to)
 {
     unlink_member(member);

@@ -123,10 +123,11 @@ static gr_tensor *make_result(const gr_call *call, const gr_form *form)
     return gr_tensor_in(ctx->scope, call->op->name, form->dtype, &form->shape);
 }
 
+/* Of a call that fails: any number of them ends no scope, and makes no dead tensor live. */
 static void free_results(gr_tensor **outs, int count)
 {
     for (int k = 0; k < count; k++)
-        gr_tensor_free(outs[k]);
+        gr_tensor_unmake(outs[k]);
 }
 
 /* Makes the results. After an error it returns false and frees those that it has made. */

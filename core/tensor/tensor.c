@@ -98,6 +98,12 @@ void gr_tensor_free(gr_tensor *x)
         gr_member_free(&gr_header_of(x)->member);
 }
 
+void gr_tensor_unmake(gr_tensor *x)
+{
+    if (x && gr_state(x) == GR_LIVE)
+        gr_member_unmake(&gr_header_of(x)->member);
+}
+
 void gr_tensor_move(gr_tensor *x, gr_scope *to) { gr_member_move(&gr_header_of(x)->member, to); }
 
 void gr_drop_elements(gr_tensor *x)

@@ -103,6 +103,9 @@ gr_tensor *gr_restrided(gr_scope *scope, const gr_tensor *x, const gr_dims *shap
 /* Ends a tensor before its scope ends. Takes NULL. */
 void gr_tensor_free(gr_tensor *x);
 
+/* The same for a tensor that nobody has seen. The next tensor may get its handle. */
+void gr_tensor_unmake(gr_tensor *x);
+
 /* Moves x, which was made in an internal scope, to another scope. */
 void gr_tensor_move(gr_tensor *x, gr_scope *to);
 

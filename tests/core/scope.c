@@ -75,6 +75,90 @@ Test(scope, dead_tensors_stay_dead_for_a_while)
     cr_expect_eq(gr_scope_end(ctx), GR_ERROR_SCOPE);
 }
 
+/* ---- For how long a dead tensor is noticed --------------------------------------------------- */
+
+enum { ENDED_SCOPES = 254 };
+
+/* Dead, and refused as such. */
+static void expect_dead(gr_tensor *x, int after, const char *what)
+{
+    cr_assert(gr_failed(x) && !gr_data(x), "%s: alive again after %d scopes", what, after);
+    cr_expect(gr_failed(gr_square(x)));
+    cr_assert_eq(gr_error(ctx), GR_ERROR_SCOPE, "%s, after %d scopes", what, after);
+    gr_error_clear(ctx);
+}
+
+/* Tensors of several scopes that ended one inside another, watched while scopes begin and end at
+   any depth. */
+Test(scope, dead_tensors_of_nested_scopes_stay_dead)
+{
+    enum { DEPTH = 5 };
+    gr_tensor *dead[DEPTH];
+    for (int i = 0; i < DEPTH; i++) {
+        open_scope();
+        dead[i] = gr_ones(ctx, GR_F32, gr_shape(2));
+    }
+    for (int i = 0; i < DEPTH; i++)
+        close_scope();
+    int ended = DEPTH - 1, depth = 0; /* since the innermost one ended */
+    while (ended < ENDED_SCOPES) {
+        const bool deeper = depth == 0 || (depth < DEPTH && draw_bits() % 2);
+        if (deeper) {
+            open_scope();
+            for (int i = 0; i < 3; i++)
+                gr_square(gr_zeros(ctx, GR_F32, gr_shape(2)));
+        } else {
+            close_scope();
+            ended++;
+        }
+        depth += deeper ? 1 : -1;
+        for (int i = 0; i < DEPTH; i++)
+            expect_dead(dead[i], ended, "nested");
+    }
+    while (depth-- > 0)
+        close_scope();
+}
+
+/* One that died in an inner scope while the outer one goes on, and calls that need scopes and tensors
+   of their own. */
+Test(scope, dead_tensors_stay_dead_through_sweeps)
+{
+    gr_tensor *v = gr_variable(gr_ones(ctx, GR_F32, gr_shape(2)));
+    open_scope();
+    open_scope();
+    gr_tensor *dead = gr_square(v);
+    close_scope();
+    for (int ended = 0; ended < ENDED_SCOPES; ended++) {
+        open_scope();
+        gr_grad(sum_of(gr_sigmoid(v)), v);
+        gr_keep(gr_softmax(v, 0));
+        close_scope();
+        expect_dead(dead, ended, "sweeps");
+    }
+    close_scope();
+}
+
+/* Calls that fail end no scope, whatever they had made. */
+Test(scope, dead_tensors_stay_dead_through_failures)
+{
+    gr_tensor *x = gr_full(ctx, GR_F32, gr_shape(2), 7);
+    for (int failures = 250; failures < 260; failures++) {
+        open_scope();
+        gr_tensor *dead = gr_ones(ctx, GR_F32, gr_shape(2));
+        close_scope();
+        open_scope();
+        for (int i = 0; i < failures; i++) {
+            cr_expect(gr_failed(gr_bce_with(x, &(gr_bce_args){.target = x})));
+            cr_expect_eq((int)gr_error(ctx), GR_ERROR_DOMAIN);
+            gr_error_clear(ctx);
+        }
+        gr_tensor *young = gr_zeros(ctx, GR_F32, gr_shape(2));
+        cr_expect(gr_failed(dead), "alive again after %d failures", failures);
+        cr_expect_neq(dead, young);
+        close_scope();
+    }
+}
+
 Test(scope, ends_without_beginning)
 {
     cr_expect_eq(gr_scope_end(ctx), GR_ERROR_SCOPE);
