@@ -119,6 +119,26 @@ Test(scope, dead_tensors_of_nested_scopes_stay_dead)
         close_scope();
 }
 
+/* At each depth, while the tensors of 254 younger scopes live. */
+Test(scope, dead_tensors_stay_dead_at_any_depth)
+{
+    for (int depth = 1; depth < 6; depth++) {
+        for (int i = 0; i < depth; i++)
+            open_scope();
+        gr_tensor *dead = gr_ones(ctx, GR_F32, gr_shape(2));
+        close_scope();
+        for (int ended = 0; ended < ENDED_SCOPES; ended++) {
+            open_scope();
+            gr_tensor *young = gr_zeros(ctx, GR_F32, gr_shape(2));
+            expect_dead(dead, ended, "one depth");
+            cr_assert_neq(dead, young);
+            close_scope();
+        }
+        for (int i = 1; i < depth; i++)
+            close_scope();
+    }
+}
+
 /* One that died in an inner scope while the outer one goes on, and calls that need scopes and tensors
    of their own. */
 Test(scope, dead_tensors_stay_dead_through_sweeps)
@@ -132,8 +152,8 @@ Test(scope, dead_tensors_stay_dead_through_sweeps)
         open_scope();
         gr_grad(sum_of(gr_sigmoid(v)), v);
         gr_keep(gr_softmax(v, 0));
-        close_scope();
         expect_dead(dead, ended, "sweeps");
+        close_scope();
     }
     close_scope();
 }
