@@ -65,8 +65,14 @@ typedef struct form_operand {
     operand_kind kind;
 } form_operand;
 
-#define OF(numbers, each)       {.draw = numbers, .width = each}
-#define AS(what, numbers, each) {.draw = numbers, .width = each, .kind = what}
+#define OF(numbers, each)                                                                          \
+    {                                                                                              \
+        .draw = numbers, .width = each                                                             \
+    }
+#define AS(what, numbers, each)                                                                    \
+    {                                                                                              \
+        .draw = numbers, .width = each, .kind = what                                               \
+    }
 
 enum {
     REDUCES = 1, /* takes a reduction */
@@ -82,75 +88,75 @@ typedef struct form {
     form_operand operands[FORM_OPERANDS];
 } form;
 
-/* BCE(name, kind, x, flags, options, the rest of the operands): of x and y, and z, w, m behind them.
-   Both cross entropies. */
+/* BCE(name, kind, x, flags, options, the rest of the operands): of x and y, and z, w, m behind
+   them. Both cross entropies. */
 #define BCE_FORMS(BCE, kind, x)                                                                    \
     BCE(kind, kind, x, REDUCES, ZERO)                                                              \
-    BCE(kind##_weight, kind, x, REDUCES, .weight = z, OF(quarter, 1))                                \
-    BCE(kind##_pos_weight, kind, x, REDUCES, .pos_weight = z, OF(quarter, 1))                        \
-    BCE(kind##_all, kind, x, REDUCES, BOTH_WEIGHTS .mask = m, OF(quarter, 1), OF(quarter, 1),          \
-        AS(CONSTANT, mask, 1))                                                                       \
-    BCE(kind##_kept, kind, x, REDUCES | COUNTS, .mask = z COUNTED(GR_KEPT), AS(CONSTANT, mask, 1))   \
+    BCE(kind##_weight, kind, x, REDUCES, .weight = z, OF(quarter, 1))                              \
+    BCE(kind##_pos_weight, kind, x, REDUCES, .pos_weight = z, OF(quarter, 1))                      \
+    BCE(kind##_all, kind, x, REDUCES, BOTH_WEIGHTS.mask = m, OF(quarter, 1), OF(quarter, 1),       \
+        AS(CONSTANT, mask, 1))                                                                     \
+    BCE(kind##_kept, kind, x, REDUCES | COUNTS, .mask = z COUNTED(GR_KEPT), AS(CONSTANT, mask, 1)) \
     BCE(kind##_weights, kind, x, REDUCES | COUNTS, .weight = z COUNTED(GR_WEIGHTS),                \
-        AS(CONSTANT, quarter, 1))                                                                    \
+        AS(CONSTANT, quarter, 1))                                                                  \
     BCE(kind##_smooth, kind, x, REDUCES, .label_smoothing = 0.1)                                   \
     BCE(kind##_focal, kind, x, REDUCES, FOCAL)                                                     \
     BCE(kind##_strict, kind, x, REDUCES, .strict_target = true)
-#define ZERO              .gamma = 0
-#define BOTH_WEIGHTS      .weight = z, .pos_weight = w,
-#define COUNTED(what)     , .denominator = what
-#define FOCAL             .gamma = 2, .alpha = 0.25
+#define ZERO          .gamma = 0
+#define BOTH_WEIGHTS  .weight = z, .pos_weight = w,
+#define COUNTED(what) , .denominator = what
+#define FOCAL         .gamma = 2, .alpha = 0.25
 
 #define FORMS                                                                                      \
-    FORM(mse, REDUCES, gr_mse(x, y, R), OF(any_real, 1), OF(any_real, 1))                              \
-    FORM(l1, REDUCES, gr_l1(x, y, R), OF(any_real, 1), OF(any_real, 1))                                \
-    FORM(huber, REDUCES, gr_huber(x, y, R), OF(any_real, 1), OF(any_real, 1))                          \
-    FORM(smooth_l1, REDUCES, gr_smooth_l1(x, y, R, .beta = 2), OF(any_real, 1), OF(any_real, 1))       \
-    FORM(kl_div, REDUCES, gr_kl_div(x, y, R), OF(log_probability, 1), OF(probability, 1))              \
-    FORM(kl_div_log, REDUCES, gr_kl_div(x, y, R, .log_target = true), OF(log_probability, 1),        \
-         OF(log_probability, 1))                                                                     \
+    FORM(mse, REDUCES, gr_mse(x, y, R), OF(any_real, 1), OF(any_real, 1))                          \
+    FORM(l1, REDUCES, gr_l1(x, y, R), OF(any_real, 1), OF(any_real, 1))                            \
+    FORM(huber, REDUCES, gr_huber(x, y, R), OF(any_real, 1), OF(any_real, 1))                      \
+    FORM(smooth_l1, REDUCES, gr_smooth_l1(x, y, R, .beta = 2), OF(any_real, 1), OF(any_real, 1))   \
+    FORM(kl_div, REDUCES, gr_kl_div(x, y, R), OF(log_probability, 1), OF(probability, 1))          \
+    FORM(kl_div_log, REDUCES, gr_kl_div(x, y, R, .log_target = true), OF(log_probability, 1),      \
+         OF(log_probability, 1))                                                                   \
     FORM(kl_div_batch, REDUCES, gr_kl_div(x, y, R, .batch_mean = r == GR_MEAN),                    \
-         OF(log_probability, 1), OF(probability, 1))                                                   \
-    FORM(poisson_nll, REDUCES, gr_poisson_nll(x, y, R), OF(any_real, 1), OF(count, 1))                 \
+         OF(log_probability, 1), OF(probability, 1))                                               \
+    FORM(poisson_nll, REDUCES, gr_poisson_nll(x, y, R), OF(any_real, 1), OF(count, 1))             \
     FORM(poisson_nll_rate, REDUCES, gr_poisson_nll(x, y, R, .rate_input = true, .full = true),     \
-         OF(rate, 1), OF(count, 1))                                                                    \
-    FORM(gaussian_nll, REDUCES, gr_gaussian_nll(x, y, z, R), OF(any_real, 1), OF(any_real, 1),         \
-         OF(variance, 1))                                                                            \
-    FORM(nll, REDUCES | COUNTS, gr_nll(x, y, .reduction = r), OF(log_probability, CLASSES),          \
-         AS(INDICES, class_number, 1))                                                               \
+         OF(rate, 1), OF(count, 1))                                                                \
+    FORM(gaussian_nll, REDUCES, gr_gaussian_nll(x, y, z, R), OF(any_real, 1), OF(any_real, 1),     \
+         OF(variance, 1))                                                                          \
+    FORM(nll, REDUCES | COUNTS, gr_nll(x, y, .reduction = r), OF(log_probability, CLASSES),        \
+         AS(INDICES, class_number, 1))                                                             \
     FORM(nll_weight, REDUCES | COUNTS, gr_nll(x, y, .weight = z, .reduction = r),                  \
-         OF(log_probability, CLASSES), AS(INDICES, class_number, 1), AS(SHARED, quarter, CLASSES))       \
+         OF(log_probability, CLASSES), AS(INDICES, class_number, 1), AS(SHARED, quarter, CLASSES)) \
     FORM(cross_entropy, REDUCES | COUNTS, gr_cross_entropy(x, y, .reduction = r),                  \
-         OF(logit, CLASSES), AS(INDICES, class_number, 1))                                             \
+         OF(logit, CLASSES), AS(INDICES, class_number, 1))                                         \
     FORM(cross_entropy_smooth, REDUCES | COUNTS,                                                   \
          gr_cross_entropy(x, y, .weight = z, .label_smoothing = 0.1, .reduction = r),              \
-         OF(logit, CLASSES), AS(INDICES, class_number, 1), AS(SHARED, quarter, CLASSES))                 \
+         OF(logit, CLASSES), AS(INDICES, class_number, 1), AS(SHARED, quarter, CLASSES))           \
     FORM(cross_entropy_of_probabilities, REDUCES, gr_cross_entropy(x, y, .reduction = r),          \
-         OF(logit, CLASSES), OF(probability, CLASSES))                                                 \
+         OF(logit, CLASSES), OF(probability, CLASSES))                                             \
     FORM(cross_entropy_of_pixels, REDUCES | COUNTS,                                                \
          gr_cross_entropy(image(x), gr_reshape(y, gr_shape(1, -1)), .reduction = r),               \
-         OF(logit, CLASSES), AS(INDICES, class_number, 1))                                             \
+         OF(logit, CLASSES), AS(INDICES, class_number, 1))                                         \
     FORM(multilabel_soft_margin, REDUCES,                                                          \
-         gr_multilabel_soft_margin(x, y, .weight = z, .reduction = r), OF(logit, CLASSES),           \
-         OF(target, CLASSES), AS(SHARED, quarter, CLASSES))                                            \
-    FORM(soft_margin, REDUCES, gr_soft_margin(x, y, R), OF(logit, 1), OF(sign, 1))                     \
-    FORM(hinge_embedding, REDUCES, gr_hinge_embedding(x, y, R), OF(any_real, 1), OF(sign, 1))          \
+         gr_multilabel_soft_margin(x, y, .weight = z, .reduction = r), OF(logit, CLASSES),         \
+         OF(target, CLASSES), AS(SHARED, quarter, CLASSES))                                        \
+    FORM(soft_margin, REDUCES, gr_soft_margin(x, y, R), OF(logit, 1), OF(sign, 1))                 \
+    FORM(hinge_embedding, REDUCES, gr_hinge_embedding(x, y, R), OF(any_real, 1), OF(sign, 1))      \
     FORM(cosine_embedding, REDUCES, gr_cosine_embedding(x, y, z, .margin = 0.1, .reduction = r),   \
-         OF(any_real, DEPTH), OF(any_real, DEPTH), AS(CONSTANT, sign, 1))                                \
+         OF(any_real, DEPTH), OF(any_real, DEPTH), AS(CONSTANT, sign, 1))                          \
     FORM(triplet_margin, REDUCES, gr_triplet_margin(x, y, z, .swap = true, .reduction = r),        \
-         OF(any_real, DEPTH), OF(any_real, DEPTH), OF(any_real, DEPTH))                                  \
-    FORM(softmax, 0, gr_softmax(x, -1), OF(logit, CLASSES))                                          \
-    FORM(softmax_of_columns, 0, gr_transpose(gr_softmax(gr_transpose(x), 0)), OF(logit, CLASSES))    \
-    FORM(softmax_of_many, 0, gr_softmax(x, -1), OF(any_real, WIDE))                                  \
-    FORM(log_softmax, 0, gr_log_softmax(x, -1), OF(logit, CLASSES))                                  \
+         OF(any_real, DEPTH), OF(any_real, DEPTH), OF(any_real, DEPTH))                            \
+    FORM(softmax, 0, gr_softmax(x, -1), OF(logit, CLASSES))                                        \
+    FORM(softmax_of_columns, 0, gr_transpose(gr_softmax(gr_transpose(x), 0)), OF(logit, CLASSES))  \
+    FORM(softmax_of_many, 0, gr_softmax(x, -1), OF(any_real, WIDE))                                \
+    FORM(log_softmax, 0, gr_log_softmax(x, -1), OF(logit, CLASSES))                                \
     FORM(log_softmax_of_columns, 0, gr_transpose(gr_log_softmax(gr_transpose(x), 0)),              \
-         OF(logit, CLASSES))                                                                         \
-    FORM(log_softmax_of_many, 0, gr_log_softmax(x, -1), OF(any_real, WIDE))                          \
-    FORM(matmul_rows, 0, gr_matmul(x, gr_reshape(y, gr_shape(INNER, OUTER))), OF(any_real, INNER),   \
-         AS(SHARED, quarter, INNER * OUTER))                                                         \
-    FORM(matmul_columns, 0, gr_transpose(gr_matmul(gr_reshape(y, gr_shape(OUTER, INNER)),          \
-                                                   gr_transpose(x))),                              \
-         OF(any_real, INNER), AS(SHARED, quarter, INNER * OUTER))                                      \
+         OF(logit, CLASSES))                                                                       \
+    FORM(log_softmax_of_many, 0, gr_log_softmax(x, -1), OF(any_real, WIDE))                        \
+    FORM(matmul_rows, 0, gr_matmul(x, gr_reshape(y, gr_shape(INNER, OUTER))), OF(any_real, INNER), \
+         AS(SHARED, quarter, INNER *OUTER))                                                        \
+    FORM(matmul_columns, 0,                                                                        \
+         gr_transpose(gr_matmul(gr_reshape(y, gr_shape(OUTER, INNER)), gr_transpose(x))),          \
+         OF(any_real, INNER), AS(SHARED, quarter, INNER *OUTER))                                   \
     FORM(matmul_vector, 0, gr_matmul(x, y), OF(any_real, INNER), AS(SHARED, quarter, INNER))
 #define R .reduction = r
 
@@ -168,7 +174,8 @@ static gr_tensor *image(gr_tensor *x)
         return expression;                                                                         \
     }
 #define BCE(name, kind, draw, flags, options, ...)                                                 \
-    FORM(name, flags, gr_##kind(x, y, .reduction = r, options), OF(draw, 1), OF(target, 1), __VA_ARGS__)
+    FORM(name, flags, gr_##kind(x, y, .reduction = r, options), OF(draw, 1), OF(target, 1),        \
+         __VA_ARGS__)
 BCE_FORMS(BCE, bce, probability)
 BCE_FORMS(BCE, bce_with_logits, logit)
 FORMS
@@ -176,9 +183,7 @@ FORMS
 
 static const form forms[] = {
 #define FORM(name, flags, expression, ...) {#name, flags, name##_form, {__VA_ARGS__}},
-    BCE_FORMS(BCE, bce, probability)
-    BCE_FORMS(BCE, bce_with_logits, logit)
-    FORMS
+    BCE_FORMS(BCE, bce, probability) BCE_FORMS(BCE, bce_with_logits, logit) FORMS
 #undef FORM
 #undef BCE
 };
@@ -196,7 +201,7 @@ static inline int width_of(const form *f)
     return most;
 }
 
-/* Numbers of every operand for so many samples, and of an upstream gradient for whatever is wide. */
+/* Numbers of every operand for so many samples, and of an upstream gradient. */
 typedef struct form_samples {
     int64_t count;
     double *of[FORM_OPERANDS], *seed;
@@ -230,7 +235,8 @@ static inline void free_samples(form_samples *s)
     free(s->seed);
 }
 
-/* Some samples' numbers, in that order: [n] or [n,width]. which: NULL for the first n. */
+/* Some samples' numbers, in that order: [n] or [n,width]. which: NULL for the first n. Nothing else
+   is allocated. */
 static inline gr_tensor *gather(gr_context *of, gr_dtype dtype, const double *from, int width,
                                 int64_t n, const int64_t *which)
 {
@@ -239,7 +245,8 @@ static inline gr_tensor *gather(gr_context *of, gr_dtype dtype, const double *fr
         memcpy(numbers + i * width, from + (which ? which[i] : i) * width,
                (size_t)width * sizeof *numbers);
     const gr_dims shape = width == 1 ? gr_shape(n) : gr_shape(n, width);
-    gr_tensor *x = gr_cast(gr_from_data(of, GR_F64, shape, numbers), dtype);
+    gr_tensor *x = gr_zeros(of, dtype, shape);
+    cr_assert_eq(gr_write(x, GR_F64, n * width, numbers), GR_OK, "%s", gr_error_message(of));
     free(numbers);
     return x;
 }
@@ -256,7 +263,7 @@ static inline int gather_operands(gr_context *of, const form *f, gr_dtype dtype,
         if (!o->draw)
             continue;
         if (o->kind == SHARED)
-            in[k] = gr_cast(gr_from_data(of, GR_F64, gr_shape(o->width), s->of[k]), dtype);
+            in[k] = gr_reshape(gather(of, dtype, s->of[k], o->width, 1, NULL), gr_shape(-1));
         else
             in[k] = gather(of, o->kind == INDICES ? GR_I64 : dtype, s->of[k], o->width, n, which);
         if (o->kind == VARIABLE)

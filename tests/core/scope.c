@@ -139,8 +139,8 @@ Test(scope, dead_tensors_stay_dead_at_any_depth)
     }
 }
 
-/* One that died in an inner scope while the outer one goes on, and calls that need scopes and tensors
-   of their own. */
+/* One that died in an inner scope while the outer one goes on, and calls that need scopes and
+   tensors of their own. */
 Test(scope, dead_tensors_stay_dead_through_sweeps)
 {
     gr_tensor *v = gr_variable(gr_ones(ctx, GR_F32, gr_shape(2)));

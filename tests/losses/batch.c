@@ -1,9 +1,10 @@
-/* batch.c - what a sample gives depends on nothing but the sample: not on how many others there are,
- * where among them it stands, nor who they are; and an option that changes nothing changes nothing.
+/* batch.c - what a sample gives depends on nothing but the sample: not on how many others there
+ * are, where among them it stands, nor who they are; and an option that changes nothing changes
+ * nothing.
  *
- * For one form of call (an op, its options and reduction, a dtype, a recorded sweep or not) the value
- * and the gradients of a sample have the same bits whatever instruction set and threads compute
- * them.
+ * For one form of call (an op, its options and reduction, a dtype, a recorded sweep or not) the
+ * value and the gradients of a sample have the same bits whatever instruction set and threads
+ * compute them.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -118,8 +119,8 @@ static void expect_same(const way *w, const char *label, const outcome *known, i
 
 /* ---- Choices of samples ---------------------------------------------------------------------- */
 
-/* Where vectors, chunks and blocks begin and end, and two at random; for several threads, where they
-   are started. A recorded sweep is a composition, of which the short ones will do. 0: there are no
+/* Where vectors, chunks and blocks begin and end, and two at random; for several threads, where
+   they are started. A recorded sweep is a composition, of which the short ones will do. 0: there are no
    more. */
 static int64_t length_at(const gr_context *of, const way *w, int i)
 {
@@ -244,8 +245,8 @@ Test(batch, f16_samples_of_a_mean_depend_on_its_length_alone) { expect_property(
 
 /* ---- Options that change nothing ------------------------------------------------------------- */
 
-/* SAME(name, plain call, the same with an option, operands): o is ones of x's shape and dtype, with a
-   gradient in every second run; e is one 0-d 1, c a row of ones, one a class. */
+/* SAME(name, plain call, the same with an option, operands): o is ones of x's shape and dtype, with
+   a gradient in every second run; e is one 0-d 1, c a row of ones, one a class. */
 #define SAMES                                                                                      \
     BCE_SAMES(bce, probability)                                                                    \
     BCE_SAMES(bce_with_logits, logit)                                                              \
@@ -299,8 +300,8 @@ Test(batch, f16_samples_of_a_mean_depend_on_its_length_alone) { expect_property(
     SAME(name, gr_##loss(x, y, R, base), gr_##loss(x, y, R, base, option), OF(draw, 1),            \
          OF(target, 1))
 
-#define SAME(id, plain, other, ...)                                                              \
-    static gr_tensor *id##_pair(gr_tensor *const *in, gr_reduction r, bool given)                \
+#define SAME(id, plain, other, ...)                                                                \
+    static gr_tensor *id##_pair(gr_tensor *const *in, gr_reduction r, bool given)                  \
     {                                                                                              \
         gr_tensor *x = in[0], *y = in[1], *z = in[2], *o = in[3], *c = in[4];                      \
         gr_tensor *e = gr_scalar(gr_context_of(x), 1);                                             \
@@ -316,8 +317,7 @@ typedef struct pair {
 } pair;
 
 static const pair pairs[] = {
-#define SAME(id, plain, other, ...)                                                              \
-    {{.name = #id, .operands = {__VA_ARGS__}}, id##_pair},
+#define SAME(id, plain, other, ...) {{.name = #id, .operands = {__VA_ARGS__}}, id##_pair},
     SAMES
 #undef SAME
 };

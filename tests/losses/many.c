@@ -1,5 +1,5 @@
-/* many.c - options together with blocks and more of elements, under sum and mean: values and gradients
- * against the closed forms in long double, and against the elements' own.
+/* many.c - options together with blocks and more of elements, under sum and mean: values and
+ * gradients against the closed forms in long double, and against the elements' own.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -112,7 +112,8 @@ static void check(loss_kind kind, gr_dtype dtype, int choice, int64_t n, bool re
         const long double most = 16 * unit * right.scale;
         expect_close("dx", choice, kind, dtype, dx[i], right.dx, most);
         expect_close("dy", choice, kind, dtype, dy[i], right.dy, most * 4);
-        expect_close("n dx of the mean", choice, kind, dtype, mean_dx[i] * (double)n, right.dx, most);
+        expect_close("n dx of the mean", choice, kind, dtype, mean_dx[i] * (double)n, right.dx,
+                     most);
         expect_close("n dy of the mean", choice, kind, dtype, mean_dy[i] * (double)n, right.dy,
                      most * 4);
         total += right.loss;
