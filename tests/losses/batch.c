@@ -120,15 +120,15 @@ static void expect_same(const way *w, const char *label, const outcome *known, i
 /* ---- Choices of samples ---------------------------------------------------------------------- */
 
 /* Where vectors, chunks and blocks begin and end, and two at random; for several threads, where
-   they are started. A recorded sweep is a composition, of which the short ones will do. 0: there are no
-   more. */
+   they are started. A recorded sweep is a composition, of which the short ones will do. 0: there are
+   no more. */
 static int64_t length_at(const gr_context *of, const way *w, int i)
 {
     static const int64_t of_one[] = {1, 2, 7, 63, 64, 65, 1023, 1024, 1025, 4095, 4096, 4097, MANY};
-    static const int64_t of_more[] = {1025, 4097, FORKED};
+    static const int64_t of_more[] = {4097, FORKED};
     const int64_t most = (w->record ? 1100 : MOST_ELEMENTS) / width_of(w->form);
     const int count = of->threads == 1 ? COUNT_OF(of_one) : COUNT_OF(of_more);
-    if (i > count + (of->threads == 1))
+    if (i >= count + (of->threads == 1 ? 2 : 0))
         return 0;
     const int64_t n = i < count ? (of->threads == 1 ? of_one : of_more)[i]
                                 : 1 + (int64_t)(draw_bits() % (i > count ? 200 : MANY));
