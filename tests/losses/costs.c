@@ -45,7 +45,8 @@ static double peak_of(const form *f, bool record)
     return (double)peak / (double)size;
 }
 
-/* What was found, in multiples of x, not recorded and recorded; the bar is a tenth above. */
+/* What was found, in multiples of x, not recorded and recorded; the bar is a tenth above. Compilers
+   differ in which of two arguments they evaluate first: the larger of what gcc and clang give. */
 static const struct peak_row {
     const char *form;
     double fused, recorded;
@@ -73,7 +74,7 @@ static const struct peak_row {
     {"huber", 11.50, 20.02},
     {"smooth_l1", 12.50, 22.02},
     {"kl_div", 11.25, 16.25},
-    {"kl_div_log", 6.00, 8.00},
+    {"kl_div_log", 7.00, 8.00},
     {"kl_div_batch", 11.25, 16.25},
     {"poisson_nll", 7.00, 8.00},
     {"poisson_nll_rate", 18.25, 32.27},
