@@ -266,10 +266,14 @@ static void append_axis(gr_reader *reader, int64_t size, int64_t stride)
 
 static void finish_reader(gr_reader *reader)
 {
+    bool empty = false;
     reader->constant = true;
-    for (int i = 0; i < reader->ndim; i++)
+    for (int i = 0; i < reader->ndim; i++) {
         reader->constant = reader->constant && reader->strides[i] == 0;
-    reader->contiguous = reader->ndim == 0 || (reader->ndim == 1 && reader->strides[0] == 1);
+        empty = empty || reader->shape[i] == 0;
+    }
+    reader->contiguous =
+        empty || reader->ndim == 0 || (reader->ndim == 1 && reader->strides[0] == 1);
 }
 
 void gr_reader_begin(gr_reader *reader, const gr_tensor *x, const gr_dims *shape)
