@@ -47,11 +47,11 @@ typedef struct gr_checker {
     gr_tensor **seen;      /* the inputs as f receives them */
     gr_tensor **outputs;   /* the parts of G: f's result, or a gradient for each input */
     int64_t output_count;
-    gr_tensor **gradients;    /* one row of the Jacobian, by input */
-    double *value;            /* G at the inputs: [rows] */
-    double *seed;             /* zeros: [rows] */
-    double *plain, *recorded; /* G's Jacobian from sweeps: [rows, columns] */
-    double *row_scale;        /* largest entry of each of its rows: [rows] */
+    gr_tensor **gradients;             /* one row of the Jacobian, by input */
+    double *value;                     /* G at the inputs: [rows] */
+    double *seed;                      /* zeros: [rows] */
+    double *plain, *recorded;          /* G's Jacobian from sweeps: [rows, columns] */
+    double *row_scale;                 /* largest entry of each of its rows: [rows] */
     double *points[GR_STENCIL_POINTS]; /* G at points around the inputs: [rows] each */
     /* One column, [rows] each: the derivative, its possible error, this error divided by the
        tolerance, and the largest value of G around the inputs. */

@@ -58,9 +58,8 @@ static bool show_inputs(gr_checker *c)
 static bool evaluate(gr_checker *c)
 {
     const gr_tensors seen = {c->inputs.count, c->seen};
-    gr_tensor *y = show_inputs(c)
-                       ? gr_call_function(c->ctx, "gradcheck", c->function, seen, c->data)
-                       : NULL;
+    gr_tensor *y =
+        show_inputs(c) ? gr_call_function(c->ctx, "gradcheck", c->function, seen, c->data) : NULL;
     if (!y)
         return false;
     c->output_count = c->order == 1 ? 1 : c->inputs.count;
@@ -123,8 +122,7 @@ bool gr_checker_measure(gr_checker *c)
 
 bool gr_checker_evaluate(gr_checker *c, double *value)
 {
-    const bool done =
-        gr_scope_begin(c->ctx) == GR_OK && evaluate(c) && read_outputs(c, value);
+    const bool done = gr_scope_begin(c->ctx) == GR_OK && evaluate(c) && read_outputs(c, value);
     return gr_scope_end(c->ctx) == GR_OK && done;
 }
 
@@ -144,8 +142,9 @@ static bool sweep_into(gr_checker *c, gr_tensor *output, gr_tensor *seed, bool r
     return done;
 }
 
-/* Computes the row of element `at` of an output. The seed is negative and not 1: so a rule that is not
-   linear in it, such as one with g * g or |g|, gives another row. A power of two loses no digit. */
+/* Computes the row of element `at` of an output. The seed is negative and not 1, so that a rule that
+   is not linear in it, such as one with g * g or |g|, gives another row. A power of two loses no
+   digit. */
 static bool sweep_row(gr_checker *c, gr_tensor *output, int64_t at, bool record, double *row)
 {
     c->seed[at] = -0.5;

@@ -36,10 +36,8 @@ static void wrong_vjp(const gr_node *node, gr_tensor *g, gr_tensor **dx)
     dx[0] = gr_mul(g, gr_sigmoid(node->in[0]));
 }
 
-static const gr_op swish = {
-    .name = "swish", .arity = 1, .run = swish_run, .vjp = swish_vjp};
-static const gr_op wrong = {
-    .name = "wrong", .arity = 1, .run = swish_run, .vjp = wrong_vjp};
+static const gr_op swish = {.name = "swish", .arity = 1, .run = swish_run, .vjp = swish_vjp};
+static const gr_op wrong = {.name = "wrong", .arity = 1, .run = swish_run, .vjp = wrong_vjp};
 
 static gr_tensor *swish_sum(gr_tensors in, void *data)
 {

@@ -365,8 +365,8 @@ static gr_status scaled_run(const gr_call *call)
     gr_convert(gr_type(call->in[1]), gr_bytes(call->in[1]), GR_F64, &s.factor, 1);
     s.factor = gr_type(call->out) == GR_F32 ? (double)((float)s.factor / (float)divisor)
                                             : s.factor / divisor;
-    gr_parallel_for(gr_threads_for(call->ctx, count), (count + GR_BLOCK - 1) / GR_BLOCK, scale_block,
-                    &s);
+    gr_parallel_for(gr_threads_for(call->ctx, count), (count + GR_BLOCK - 1) / GR_BLOCK,
+                    scale_block, &s);
     return GR_OK;
 }
 

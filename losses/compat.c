@@ -114,7 +114,9 @@ static gr_text dtypes_text(unsigned dtypes)
             continue;
         dtypes &= ~DTYPE(dtype);
         used += (size_t)snprintf(text.text + used, sizeof text.text - used, "%s%s",
-                                 used == 0 ? "" : dtypes ? ", " : " or ",
+                                 used == 0 ? ""
+                                 : dtypes  ? ", "
+                                           : " or ",
                                  gr_dtype_name((gr_dtype)dtype));
     }
     return text;
@@ -297,9 +299,8 @@ gr_tensor *gr_mindspore_bce_with_logits_loss_call(const gr_mindspore_bce_with_lo
                                                   gr_tensor *logits, gr_tensor *label,
                                                   gr_tensor *weight, gr_tensor *pos_weight)
 {
-    static const rules r = {.api = "mindspore.ops.BCEWithLogitsLoss",
-                            .required = ARGUMENTS,
-                            MINDSPORE_LOGITS("label")};
+    static const rules r = {
+        .api = "mindspore.ops.BCEWithLogitsLoss", .required = ARGUMENTS, MINDSPORE_LOGITS("label")};
     if (!loss)
         return no_loss(&r, logits, label);
     return run_mindspore(&r, logits, label, weight, pos_weight, loss->reduction);

@@ -171,8 +171,8 @@ static gr_tensor *zeros_in_root(gr_context *ctx, const char *op, gr_dtype dtype,
 static bool make_powers(gr_optimizer *o, const char *op, gr_tensor **state)
 {
     const gr_dims both = {.count = 1, .at = {2}}, stride = {.count = 1, .at = {1}};
-    gr_tensor *all = *state = zeros_in_root(o->ctx, op, GR_F64,
-                                            (gr_dims){.count = 2, .at = {o->count, 2}});
+    gr_tensor *all = *state =
+        zeros_in_root(o->ctx, op, GR_F64, (gr_dims){.count = 2, .at = {o->count, 2}});
     bool made = all != NULL;
     for (int64_t i = 0; made && i < 2 * o->count; i++)
         ((double *)(void *)gr_bytes(all))[i] = 1;
@@ -259,8 +259,7 @@ static bool can_make(gr_context *ctx, const char *op, const void *args, gr_optim
         *instead = optimizer_without_home(gr_ctx(failed)->error);
     else if (!args)
         *instead = new_optimizer(
-            &(gr_optimizer){.ctx = ctx,
-                            .status = gr_fail(ctx, GR_ERROR_NULL, op, "args is NULL")},
+            &(gr_optimizer){.ctx = ctx, .status = gr_fail(ctx, GR_ERROR_NULL, op, "args is NULL")},
             op, (gr_tensors){0});
     return *instead == NULL;
 }

@@ -83,14 +83,16 @@ static gr_status rule_run(const gr_call *call)
 /* ---- The rules ------------------------------------------------------------------------------- */
 
 /* The gradient is the last operand and is only read. */
+/* clang-format off */
 #define STEP_OP(title, operands)                                                                   \
     {.name = title,                                                                                \
-     .kind = GR_OPAQUE,                                                                       \
+     .kind = GR_OPAQUE,                                                                            \
      .flags = GR_OP_IN_PLACE,                                                                      \
      .arity = (operands),                                                                          \
      .results = (operands) - 1,                                                                    \
      .attributes_size = sizeof(gr_step_settings),                                                  \
      .run = rule_run}
+/* clang-format on */
 
 /* g <- g + weight_decay theta. Skipped if there is no decay, because 0 times infinity would be
    NaN. */
@@ -125,8 +127,8 @@ static void update_momentum(const gr_step_settings *s, const double *powers, gr_
         p->theta[i] = p->theta[i] - lr * (s->nesterov ? ahead : v[i]);
     }
 }
-const gr_rule gr_momentum_rule = {
-    STEP_OP("sgd_momentum", 3), .moments = 1, .update = update_momentum};
+const gr_rule gr_momentum_rule = {STEP_OP("sgd_momentum", 3), .moments = 1,
+                                  .update = update_momentum};
 
 /* m <- b1 m + (1-b1) g;  v <- b2 v + (1-b2) g^2;
    theta <- theta - lr/(1-b1^t) m / (sqrt(v) / sqrt(1-b2^t) + epsilon) */
@@ -149,8 +151,8 @@ static void update_adam(const gr_step_settings *s, const double *powers, gr_piec
     add_decay(s, p);
     update_moments(s, powers, p);
 }
-const gr_rule gr_adam_rule = {
-    STEP_OP("adam", 5), .moments = 2, .corrected = true, .update = update_adam};
+const gr_rule gr_adam_rule = {STEP_OP("adam", 5), .moments = 2, .corrected = true,
+                              .update = update_adam};
 
 /* theta <- theta - lr weight_decay theta, then Adam's step without decay */
 static void update_adamw(const gr_step_settings *s, const double *powers, gr_piece *p)
@@ -160,8 +162,8 @@ static void update_adamw(const gr_step_settings *s, const double *powers, gr_pie
         p->theta[i] = p->theta[i] - shrink * p->theta[i];
     update_moments(s, powers, p);
 }
-const gr_rule gr_adamw_rule = {
-    STEP_OP("adamw", 5), .moments = 2, .corrected = true, .update = update_adamw};
+const gr_rule gr_adamw_rule = {STEP_OP("adamw", 5), .moments = 2, .corrected = true,
+                               .update = update_adamw};
 
 /* ---- The count of steps ---------------------------------------------------------------------- */
 

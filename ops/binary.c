@@ -8,7 +8,7 @@
 #include "core/engine/engine.h"
 #include <gradus/ops.h>
 
-#define BINARY(f, NAME, slope, low, high, expression)                                               \
+#define BINARY(f, NAME, slope, low, high, expression)                                              \
     static void f##_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx);                           \
     static const gr_row f##_row = {{.name = #f,                                                    \
                                     .formula = #expression,                                        \
@@ -105,7 +105,8 @@ static gr_status compare_shape(const gr_call *call, gr_form *results)
     if (status != GR_OK)
         return status;
     const gr_tensor *a = call->in[0], *b = call->in[1];
-    if (gr_dtype_is_float(gr_type(a)) != gr_dtype_is_float(gr_type(b)) && !gr_weak(a) && !gr_weak(b))
+    if (gr_dtype_is_float(gr_type(a)) != gr_dtype_is_float(gr_type(b)) && !gr_weak(a) &&
+        !gr_weak(b))
         return gr_fail(call->ctx, GR_ERROR_DTYPE, call->op->name,
                        "dtypes %s and %s differ (gr_cast converts)", gr_dtype_name(gr_type(a)),
                        gr_dtype_name(gr_type(b)));

@@ -146,8 +146,7 @@ static gr_status slice_shape(const gr_call *call, gr_form *results)
 {
     const slice *s = call->attributes;
     const gr_tensor *x = call->in[0];
-    *results = (gr_form){
-        .dtype = gr_type(x), .shape = gr_shape_of(x), .strides = gr_strides_of(x)};
+    *results = (gr_form){.dtype = gr_type(x), .shape = gr_shape_of(x), .strides = gr_strides_of(x)};
     results->offset = s->count ? s->start * results->strides.at[s->axis] : 0;
     results->shape.at[s->axis] = s->count;
     results->strides.at[s->axis] *= s->step;
@@ -169,8 +168,8 @@ static char *places(const slice *s, const gr_tensor *whole, gr_dims *shape, gr_d
 /* unslice(g): g in the places that the slice shows, zeros elsewhere;  dg = the slice of that */
 static gr_status unslice_shape(const gr_call *call, gr_form *results)
 {
-    *results = (gr_form){.dtype = gr_type(call->in[0]),
-                         .shape = ((const slice *)call->attributes)->whole};
+    *results =
+        (gr_form){.dtype = gr_type(call->in[0]), .shape = ((const slice *)call->attributes)->whole};
     return GR_OK;
 }
 
@@ -266,10 +265,7 @@ static const gr_op slice_op = {.name = "slice",
                                .vjp = slice_vjp,
                                .add_vjp = slice_add_vjp,
                                .reads = {GR_READS_NOTHING}};
-static gr_tensor *take(gr_tensor *x, const slice *s)
-{
-    return gr_apply_with(&slice_op, 1, &x, s);
-}
+static gr_tensor *take(gr_tensor *x, const slice *s) { return gr_apply_with(&slice_op, 1, &x, s); }
 
 static int64_t clip(int64_t at, int64_t size)
 {

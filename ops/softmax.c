@@ -93,8 +93,8 @@ static void largest_part(void *state, int64_t part)
         if (copy)
             gr_reader_read(&l->reader, i * l->length, l->length, dtype, copy);
         const void *from = copy ? copy : l->reader.data + i * bytes;
-        const double most = dtype == GR_F32 ? largest_float(from, l->length)
-                                            : largest_double(from, l->length);
+        const double most =
+            dtype == GR_F32 ? largest_float(from, l->length) : largest_double(from, l->length);
         gr_convert(GR_F64, &most, dtype, to + i * size, 1);
     }
 }

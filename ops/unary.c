@@ -10,17 +10,17 @@
 
 #define UNARY(f, NAME, slope, values, pass, low, high, expression)                                 \
     static void f##_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx);                           \
-    ONE_PASS_##pass(f, NAME, values)                                                               \
-    static const gr_row f##_row = {{.name = #f,                                                    \
-                                    .formula = #expression,                                        \
-                                    .kind = GR_ELEMENTWISE,                                        \
-                                    .arity = 1,                                                    \
-                                    .flags = GR_OP_STRIDED | SLOPE_##slope,                        \
-                                    .run = gr_elementwise_run,                                     \
-                                    .vjp = f##_vjp,                                                \
-                                    .fused_vjp = FUSED_##pass(f),                                  \
-                                    .reads = {READS_##values}},                                    \
-                                   GR_KERNEL_##NAME};
+    ONE_PASS_##pass(f, NAME, values) static const gr_row f##_row = {                               \
+        {.name = #f,                                                                               \
+         .formula = #expression,                                                                   \
+         .kind = GR_ELEMENTWISE,                                                                   \
+         .arity = 1,                                                                               \
+         .flags = GR_OP_STRIDED | SLOPE_##slope,                                                   \
+         .run = gr_elementwise_run,                                                                \
+         .vjp = f##_vjp,                                                                           \
+         .fused_vjp = FUSED_##pass(f),                                                             \
+         .reads = {READS_##values}},                                                               \
+        GR_KERNEL_##NAME};
 
 enum { SLOPE_SMOOTH = 0, SLOPE_KINK = 0, SLOPE_FLAT = GR_OP_NO_GRAD };
 

@@ -84,7 +84,8 @@ void gr_member_free(gr_member *member);
 /* Ends all members of a scope. */
 void gr_members_end(gr_scope *scope);
 
-/* Ends a member whose handle nobody has seen. It is used again at once, and that counts as no use. */
+/* Ends a member whose handle nobody has seen. It may be used again at once, with the same
+   generation. */
 void gr_member_unmake(gr_member *member);
 
 /* Moves a member of an internal scope to another scope. */
@@ -94,9 +95,9 @@ void gr_member_move(gr_member *member, gr_scope *to);
 
 struct gr_scope {
     gr_context *ctx;
-    gr_scope *outer;       /* NULL for the root */
-    gr_member *members;    /* newest first */
-    gr_chunk *chunk;       /* top of the arena when the scope began */
+    gr_scope *outer;    /* NULL for the root */
+    gr_member *members; /* newest first */
+    gr_chunk *chunk;    /* top of the arena when the scope began */
     int64_t used;
     struct gr_entry *last; /* the youngest kept entry when it began */
     int no_grad;           /* depth of no_grad brackets when it began */
@@ -130,13 +131,13 @@ enum { GR_MOST_THREADS = 256 };
 /* Memory that a context keeps so that it can use it again. */
 typedef struct gr_pool {
     gr_buffer *buffers[GR_SIZE_CLASSES];
-    int32_t count[GR_SIZE_CLASSES]; /* number of idle buffers */
-    int32_t least[GR_SIZE_CLASSES]; /* smallest count since the last trim */
-    gr_buffer *headers;             /* headers of buffers, without bytes */
-    gr_member *members, *internal;  /* dead members of user scopes, of internal scopes */
+    int32_t count[GR_SIZE_CLASSES];    /* number of idle buffers */
+    int32_t least[GR_SIZE_CLASSES];    /* smallest count since the last trim */
+    gr_buffer *headers;                /* headers of buffers, without bytes */
+    gr_member *members, *internal;     /* dead members of user scopes, of internal scopes */
     gr_member *waiting, *last_waiting; /* of the user's, freed since a scope ended, oldest first */
     int32_t waiting_count;
-    gr_chunk *slabs;                /* headers and members are cut from these */
+    gr_chunk *slabs; /* headers and members are cut from these */
 } gr_pool;
 
 typedef struct gr_arena {
@@ -146,12 +147,12 @@ typedef struct gr_arena {
 
 /* The engine's part of the context. */
 typedef struct gr_program {
-    int64_t serial;       /* of the next entry; only increases */
-    int64_t sweeps;       /* number of sweeps so far */
-    int64_t visited;      /* entries that sweeps have visited so far; for tests of their cost */
-    int no_grad;          /* depth of no_grad brackets */
-    int rules_running;    /* gradient rules on the C stack */
-    bool keep_all;        /* keep entries even if no gradient may need them */
+    int64_t serial;        /* of the next entry; only increases */
+    int64_t sweeps;        /* number of sweeps so far */
+    int64_t visited;       /* entries that sweeps have visited so far; for tests of their cost */
+    int no_grad;           /* depth of no_grad brackets */
+    int rules_running;     /* gradient rules on the C stack */
+    bool keep_all;         /* keep entries even if no gradient may need them */
     struct gr_entry *last; /* the youngest kept entry */
 } gr_program;
 

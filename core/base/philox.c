@@ -16,9 +16,8 @@ gr_words gr_philox(uint64_t seed, uint64_t stream, uint64_t index)
         const uint64_t product0 = (uint64_t)0xD2511F53u * w.at[0];
         const uint64_t product1 = (uint64_t)0xCD9E8D57u * w.at[2];
         w = (gr_words){{(uint32_t)(product1 >> 32) ^ w.at[1] ^ key0, (uint32_t)product1,
-                     (uint32_t)(product0 >> 32) ^ w.at[3] ^ key1, (uint32_t)product0}};
-        key0 +=
-            0x9E3779B9u; /* the paper's constants: from the golden ratio and from sqrt(3) - 1 */
+                        (uint32_t)(product0 >> 32) ^ w.at[3] ^ key1, (uint32_t)product0}};
+        key0 += 0x9E3779B9u; /* the paper's constants: from the golden ratio and from sqrt(3) - 1 */
         key1 += 0xBB67AE85u;
     }
     return w;

@@ -5,9 +5,9 @@
  * to the allocator.
  *
  * Members are cut from slabs that belong to the context until it ends. The members of internal
- * scopes, of which a sweep uses many, have a list of their own: so a member that a user may know is
- * used again only after a scope of the user has ended. One that is freed before its scope ends waits
- * for the next such end, or until MOST_WAITING others wait behind it.
+ * scopes, of which a sweep uses many, have a list of their own, so that a member that a user may
+ * know is used again only after a scope of the user has ended. A member that is freed before its
+ * scope ends waits for the next such end, or until MOST_WAITING others wait behind it.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -92,8 +92,8 @@ gr_buffer *gr_buffer_new(gr_context *ctx, int64_t bytes)
     } else if (!(buffer = buffer_from_allocator(ctx, size))) {
         return NULL;
     }
-    *buffer = (gr_buffer){
-        .bytes = buffer->bytes, .size = size, .holders = 1, .size_class = size_class};
+    *buffer =
+        (gr_buffer){.bytes = buffer->bytes, .size = size, .holders = 1, .size_class = size_class};
     return buffer;
 }
 

@@ -189,8 +189,7 @@ static gr_status run_flattened(gr_call *call)
 {
     gr_tensor *const *in = call->in;
     gr_scope *scope = gr_scope_open(call->ctx);
-    gr_tensor **flat =
-        scope ? gr_arena_cut(call->ctx, call->count * (int64_t)sizeof *flat) : NULL;
+    gr_tensor **flat = scope ? gr_arena_cut(call->ctx, call->count * (int64_t)sizeof *flat) : NULL;
     gr_status status = flat ? flatten_operands(call, flat) : GR_ERROR_MEMORY;
     call->in = flat;
     if (status == GR_OK)
@@ -317,8 +316,7 @@ static gr_status apply_call(gr_call *call, gr_tensor **outs)
     gr_context *ctx = call->ctx;
     const gr_op *op = call->op;
     const int visible = visible_results(op);
-    const bool records =
-        !(op->flags & GR_OP_NO_GRAD) && gr_records(ctx, call->count, call->in);
+    const bool records = !(op->flags & GR_OP_NO_GRAD) && gr_records(ctx, call->count, call->in);
     const bool kept = records || ctx->program.keep_all;
     const int made = visible + (kept ? op->hidden : 0);
     gr_form forms[MOST_RESULTS];

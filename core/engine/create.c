@@ -142,8 +142,7 @@ gr_tensor *gr_arange(gr_context *ctx, gr_dtype dtype, int64_t count)
     if (count < 0)
         return gr_fail_tensor(ctx, GR_ERROR_ARGUMENT, "arange", "count %lld is negative",
                               (long long)count);
-    return create(ctx, &arange_op,
-                  &(creation){dtype, {.count = 1, .at = {count}}, 0});
+    return create(ctx, &arange_op, &(creation){dtype, {.count = 1, .at = {count}}, 0});
 }
 
 /* ---- From outside ---------------------------------------------------------------------------- */

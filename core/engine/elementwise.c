@@ -25,7 +25,7 @@ typedef struct plan {
     gr_reader readers[GR_MAP_ARRAYS];
     bool direct[GR_MAP_ARRAYS];     /* the operand needs no gathering */
     bool direct_out[GR_MAP_ARRAYS]; /* the result needs no conversion */
-    bool all_direct;               /* a block is then one chunk */
+    bool all_direct;                /* a block is then one chunk */
 } plan;
 
 typedef struct scratch {

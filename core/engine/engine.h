@@ -25,7 +25,7 @@ struct gr_entry {
     bool *wanted;
     int64_t *versions; /* of the operands' buffers, then of the results' buffers */
 
-    int64_t sweep;            /* the last sweep that visited it */
+    int64_t sweep;             /* the last sweep that visited it */
     gr_entry *child, *sibling; /* links of that sweep's frontier */
     gr_entry *older, *younger; /* links of that sweep's list */
 };

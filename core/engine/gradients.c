@@ -38,7 +38,8 @@ static gr_status check_inputs(const char *op, const gr_tensor *y, gr_tensors inp
                            (long long)i);
         if (!gr_wants_grad(x))
             return gr_fail(ctx, GR_ERROR_GRADIENT, op,
-                           "input %lld, %s, gets no gradient (gr_parameter or gr_variable makes it)",
+                           "input %lld, %s, gets no gradient"
+                           " (gr_parameter or gr_variable makes it)",
                            (long long)i, gr_shape_text(x).text);
     }
     return GR_OK;
@@ -77,7 +78,8 @@ static gr_status grad_of_list(gr_tensor *y, gr_tensors inputs, gr_tensor **gradi
     if (status == GR_OK)
         status = check_seed(y, args->seed);
     if (status == GR_OK && ctx->error == GR_OK)
-        return gr_sweep(y, inputs, args->seed, args->record && ctx->program.no_grad == 0, 0, gradients);
+        return gr_sweep(y, inputs, args->seed, args->record && ctx->program.no_grad == 0, 0,
+                        gradients);
     return status == GR_OK ? ctx->error : status;
 }
 
@@ -121,10 +123,8 @@ gr_tensor *gr_grad(gr_tensor *y, gr_tensor *x)
 static gr_status backward_in_scope(gr_tensor *loss, bool recording)
 {
     gr_context *ctx = gr_ctx(loss);
-    gr_sweep_state s = {.ctx = ctx,
-                        .id = ++ctx->program.sweeps,
-                        .all_parameters = true,
-                        .scope = ctx->scope};
+    gr_sweep_state s = {
+        .ctx = ctx, .id = ++ctx->program.sweeps, .all_parameters = true, .scope = ctx->scope};
     if (!gr_sweep_reaches(&s, loss))
         return gr_fail(ctx, GR_ERROR_GRADIENT, "backward", "loss depends on no parameter%s",
                        recording ? "" : " (recording is off: gr_no_grad_begin)");

@@ -121,8 +121,9 @@ static gr_status copy_run(const gr_call *call)
 static gr_status copy_shape(const gr_call *call, gr_form *results)
 {
     const gr_tensor *x = call->in[0];
-    *results = (gr_form){.dtype = call->attributes ? *(const gr_dtype *)call->attributes : gr_type(x),
-                         .shape = gr_shape_of(x)};
+    *results =
+        (gr_form){.dtype = call->attributes ? *(const gr_dtype *)call->attributes : gr_type(x),
+                  .shape = gr_shape_of(x)};
     return GR_OK;
 }
 

@@ -121,8 +121,7 @@ static bool show(gr_parameter_state *state)
     if (!gr_bytes(state->gradient)) {
         gr_context *ctx = gr_ctx(state->gradient);
         const gr_dims shape = gr_shape_of(state->gradient);
-        gr_tensor *zeros =
-            gr_tensor_in(ctx->root, "gradient", gr_type(state->gradient), &shape);
+        gr_tensor *zeros = gr_tensor_in(ctx->root, "gradient", gr_type(state->gradient), &shape);
         if (!zeros)
             return false;
         fill_zeros(zeros);
@@ -195,8 +194,8 @@ bool gr_prepare_gradients(gr_parameter_state *list)
     return true;
 }
 
-/* The gradient gets the sum's buffer for its own. Its writes are counted on: what was recorded of the
-   elements that it had must not take these for the same. */
+/* The gradient takes the sum's buffer. Its count of writes goes on from the old one, so that an entry
+   that read the old elements notices the change. */
 static void take_over(gr_tensor *gradient, gr_tensor *sum)
 {
     const int64_t writes = gr_bytes(gradient) ? gr_writes(gradient) : 0;

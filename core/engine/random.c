@@ -173,7 +173,6 @@ gr_tensor *gr_permutation(gr_context *ctx, int64_t count)
         return gr_fail_tensor(ctx, GR_ERROR_ARGUMENT, "permutation", "count %lld is negative",
                               (long long)count);
     return draw(ctx, &permutation_op,
-                &(random_attributes){.dtype = GR_I64,
-                                     .shape = {.count = 1, .at = {count}},
-                                     .stream = ctx->stream});
+                &(random_attributes){
+                    .dtype = GR_I64, .shape = {.count = 1, .at = {count}}, .stream = ctx->stream});
 }

@@ -238,8 +238,7 @@ static gr_tensor *add_up(const gr_sweep_state *s, gr_tensor *sum, gr_tensor *gra
     return adopt(s, both);
 }
 
-static bool add_gradient(const gr_sweep_state *s, const char *op, gr_tensor *x,
-                         gr_tensor *gradient)
+static bool add_gradient(const gr_sweep_state *s, const char *op, gr_tensor *x, gr_tensor *gradient)
 {
     gr_history *history = gr_history_of(x);
     if (!is_live(gradient) || gr_ctx(gradient) != s->ctx)
@@ -521,8 +520,8 @@ void gr_vjp_by_composition(const gr_node *node, gr_tensor *g, gr_tensor **dx, gr
     }
     gr_tensor *out = compose(node, in);
     ctx->program.no_grad = depth;
-    if (gr_failed(out) || gr_sweep(out, (gr_tensors){wanted, inputs}, g, depth == 0, since,
-                                   gradients) != GR_OK)
+    if (gr_failed(out) ||
+        gr_sweep(out, (gr_tensors){wanted, inputs}, g, depth == 0, since, gradients) != GR_OK)
         for (int64_t i = 0; i < wanted; i++)
             gradients[i] = ctx->failed;
     for (int i = 0, at = 0; i < count; i++)

@@ -10,10 +10,10 @@
 
 typedef struct gr_sweep_state {
     gr_context *ctx;
-    int64_t id, since;   /* its number; it does not visit entries older than `since` */
-    bool record;         /* the gradients can be differentiated again */
-    bool all_parameters; /* each parameter that it visits is an input */
-    gr_scope *scope;     /* owns the sums of gradients */
+    int64_t id, since;              /* its number; it does not visit entries older than `since` */
+    bool record;                    /* the gradients can be differentiated again */
+    bool all_parameters;            /* each parameter that it visits is an input */
+    gr_scope *scope;                /* owns the sums of gradients */
     gr_entry *youngest, *oldest;    /* the visited entries */
     gr_parameter_state *parameters; /* the visited parameters */
 } gr_sweep_state;

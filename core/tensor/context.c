@@ -17,6 +17,7 @@ enum { WHOLE_ALIGNMENT = GR_MEMBER_BYTES };
 
 /* Stands in for a missing context. It is broken and has its error from the start. It has no
    allocator and never changes. */
+/* clang-format off */
 #define STAND_IN(name, code, text)                                                                 \
     {.broken = true,                                                                               \
      .error = code,                                                                                \
@@ -26,24 +27,23 @@ enum { WHOLE_ALIGNMENT = GR_MEMBER_BYTES };
 #define FAILED_TENSOR_OF(name)                                                                     \
     static _Alignas(GR_MEMBER_BYTES) gr_header name##_tensor = {                                   \
         .member = {.state = GR_FAILED, .ctx = &name}}
+/* clang-format on */
 
 static gr_context no_memory, half_allocator;
 FAILED_TENSOR_OF(no_memory);
 FAILED_TENSOR_OF(half_allocator);
 FAILED_TENSOR_OF(gr_null_context);
 static gr_context no_memory = STAND_IN(no_memory, GR_ERROR_MEMORY, "context: out of memory");
-static gr_context half_allocator = STAND_IN(
-    half_allocator, GR_ERROR_NULL, "context: the allocator's allocate or release is NULL");
-gr_context gr_null_context =
-    STAND_IN(gr_null_context, GR_ERROR_NULL, "operand 0 is NULL");
+static gr_context half_allocator =
+    STAND_IN(half_allocator, GR_ERROR_NULL, "context: the allocator's allocate or release is NULL");
+gr_context gr_null_context = STAND_IN(gr_null_context, GR_ERROR_NULL, "operand 0 is NULL");
 
 gr_context *gr_context_new(const gr_context_options *options)
 {
     const gr_allocator *allocator = gr_allocator_of(options);
     if (!allocator->allocate || !allocator->release)
         return &half_allocator;
-    whole_context *whole =
-        allocator->allocate(allocator->state, sizeof *whole, WHOLE_ALIGNMENT);
+    whole_context *whole = allocator->allocate(allocator->state, sizeof *whole, WHOLE_ALIGNMENT);
     if (!whole)
         return &no_memory;
     gr_context *ctx = &whole->context;

@@ -16,12 +16,12 @@
 
 /* The engine's part of a header: where the tensor comes from, and the notes of a sweep. */
 typedef struct gr_history {
-    struct gr_entry *entry;         /* the entry that made it; NULL for a leaf */
+    struct gr_entry *entry;               /* the entry that made it; NULL for a leaf */
     struct gr_parameter_state *parameter; /* gr_backward adds to it; may be NULL */
-    int64_t born;                   /* the program's serial when the tensor was made */
-    int64_t sweep;                  /* the last sweep that visited it */
-    int64_t asked;                  /* the last sweep that was asked for its gradient */
-    gr_tensor *sum;                 /* the sum of its gradients in that sweep */
+    int64_t born;                         /* the program's serial when the tensor was made */
+    int64_t sweep;                        /* the last sweep that visited it */
+    int64_t asked;                        /* the last sweep that was asked for its gradient */
+    gr_tensor *sum;                       /* the sum of its gradients in that sweep */
 } gr_history;
 
 typedef struct gr_header {

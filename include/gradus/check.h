@@ -15,11 +15,11 @@ extern "C" {
 /* The result of a check. */
 typedef enum gr_gradcheck_reason {
     GR_CHECK_PASSED = 0,
-    GR_CHECK_WRONG,       /* an analytic and a numeric entry differ */
-    GR_CHECK_NOT_SAME,    /* two calls with the same inputs differ in a bit. `worst` holds the two
+    GR_CHECK_WRONG,      /* an analytic and a numeric entry differ */
+    GR_CHECK_NOT_SAME,   /* two calls with the same inputs differ in a bit. `worst` holds the two
                              numbers; its input is -1 if they are outputs and not gradients */
-    GR_CHECK_NOT_FINITE,  /* a gradient is NaN or infinite although the function is smooth there */
-    GR_CHECK_ERROR        /* the check or f failed; the context's error gives the reason */
+    GR_CHECK_NOT_FINITE, /* a gradient is NaN or infinite although the function is smooth there */
+    GR_CHECK_ERROR       /* the check or f failed; the context's error gives the reason */
 } gr_gradcheck_reason;
 
 /* One entry of a Jacobian and the difference of its two values. */
@@ -38,20 +38,20 @@ typedef struct gr_gradcheck_entry {
 typedef struct gr_gradcheck_report {
     const char *name;
     gr_gradcheck_reason reason;
-    int64_t checked; /* the number of entries compared */
-    int64_t bad;     /* the number of entries that differ */
-    int64_t unsure;  /* the number of entries that agree only thanks to the noise */
+    int64_t checked;          /* the number of entries compared */
+    int64_t bad;              /* the number of entries that differ */
+    int64_t unsure;           /* the number of entries that agree only thanks to the noise */
     gr_gradcheck_entry worst; /* the entry that is furthest off, compared with what is allowed */
 } gr_gradcheck_report;
 
 /* Every zero is the default. */
 typedef struct gr_gradcheck_args {
-    int order;            /* 1, or 2: the gradient of the gradient too; default 1 */
-    double rtol;          /* relative tolerance; default 1e-6 */
-    double atol;          /* absolute tolerance, times the scale of the output; default 1e-9 */
-    double low, high;     /* the domain of the inputs; the check stays in it; default: all R */
+    int order;        /* 1, or 2: the gradient of the gradient too; default 1 */
+    double rtol;      /* relative tolerance; default 1e-6 */
+    double atol;      /* absolute tolerance, times the scale of the output; default 1e-9 */
+    double low, high; /* the domain of the inputs; the check stays in it; default: all R */
     gr_gradcheck_report *report; /* filled, if given */
-    const char *name;     /* the name in the report; the macro gives the name of the function */
+    const char *name; /* the name in the report; the macro gives the name of the function */
 } gr_gradcheck_args;
 
 /* Compares the full Jacobian of f at the inputs with central differences. f: the function, made of

@@ -47,12 +47,10 @@ GR_API bool gr_legacy_reduction(gr_tristate size_average, gr_tristate reduce,
    dtype, input's shape; weight: any dtype; pos_weight: any but bool. reduction: "none", "mean"
    (NULL), "sum" or "elementwise_mean", in lower case only. If size_average or reduce is given, they
    decide instead, and the error handler gets a notice. */
-GR_API gr_tensor *gr_torch_binary_cross_entropy_with_logits(gr_tensor *input, gr_tensor *target,
-                                                            gr_tensor *weight,
-                                                            gr_tristate size_average,
-                                                            gr_tristate reduce,
-                                                            const char *reduction,
-                                                            gr_tensor *pos_weight);
+GR_API gr_tensor *
+gr_torch_binary_cross_entropy_with_logits(gr_tensor *input, gr_tensor *target, gr_tensor *weight,
+                                          gr_tristate size_average, gr_tristate reduce,
+                                          const char *reduction, gr_tensor *pos_weight);
 
 /* torch.nn.functional.binary_cross_entropy. input: any float dtype, in [0,1]; target: the same
    dtype and shape, in [0,1] (PyTorch 2.1 and later), otherwise DOMAIN; weight: any dtype. */
@@ -131,7 +129,7 @@ GR_API gr_tensor *gr_mint_binary_cross_entropy_with_logits(gr_tensor *input, gr_
 #define gr_torch_binary_cross_entropy_with_logits(...)                                             \
     GR_HERE(gr_torch_binary_cross_entropy_with_logits(__VA_ARGS__))
 #define gr_torch_binary_cross_entropy(...) GR_HERE(gr_torch_binary_cross_entropy(__VA_ARGS__))
-#define gr_torch_bce_loss_call(...) GR_HERE(gr_torch_bce_loss_call(__VA_ARGS__))
+#define gr_torch_bce_loss_call(...)        GR_HERE(gr_torch_bce_loss_call(__VA_ARGS__))
 #define gr_torch_bce_with_logits_loss_call(...)                                                    \
     GR_HERE(gr_torch_bce_with_logits_loss_call(__VA_ARGS__))
 #define gr_mindspore_binary_cross_entropy_with_logits(...)                                         \

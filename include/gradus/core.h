@@ -35,8 +35,8 @@
 #include <stdint.h>
 
 #if defined(__GNUC__)
-#define GR_API __attribute__((visibility("default")))
-#define GR_CHECKED __attribute__((warn_unused_result))
+#define GR_API                 __attribute__((visibility("default")))
+#define GR_CHECKED             __attribute__((warn_unused_result))
 #define GR_PRINTF(text, first) __attribute__((format(printf, text, first)))
 #else
 #define GR_API
@@ -120,13 +120,13 @@ typedef struct gr_allocator {
 
 /* Every zero is the default. */
 typedef struct gr_context_options {
-    const gr_allocator *allocator;  /* copied; default: the system's (aligned_alloc, free) */
-    uint64_t seed;                  /* of all random numbers; 0 is a seed like any other */
-    gr_error_handler *handler;      /* default: none */
-    void *handler_data;             /* given to the handler */
-    const char *isa;                /* "scalar", "avx2" or "avx512"; default: the environment
+    const gr_allocator *allocator; /* copied; default: the system's (aligned_alloc, free) */
+    uint64_t seed;                 /* of all random numbers; 0 is a seed like any other */
+    gr_error_handler *handler;     /* default: none */
+    void *handler_data;            /* given to the handler */
+    const char *isa;               /* "scalar", "avx2" or "avx512"; default: the environment
                                        variable GR_ISA, or else the widest that the processor has */
-    int threads;                    /* the most threads to use, 1 to 256; default: OpenMP's number
+    int threads;                   /* the most threads to use, 1 to 256; default: OpenMP's number
                                        (OMP_NUM_THREADS) */
 } gr_context_options;
 
@@ -207,7 +207,7 @@ GR_API gr_dims gr_dims_from(int64_t count, const int64_t *values);
     gr_dims_from((int64_t)(sizeof((int64_t[]){0, __VA_ARGS__}) / sizeof(int64_t)) - 1,             \
                  (const int64_t[]){0, __VA_ARGS__} + 1)
 #define gr_shape(...) GR_DIMS(__VA_ARGS__)
-#define gr_axes(...) GR_DIMS(__VA_ARGS__)
+#define gr_axes(...)  GR_DIMS(__VA_ARGS__)
 #define gr_index(...) GR_DIMS(__VA_ARGS__)
 #endif
 
@@ -405,28 +405,28 @@ template <class... Index> inline gr_dims gr_index(Index... index) { return gr_sh
 #endif
 
 #ifndef GR_NO_PLACES
-#define gr_keep(x) GR_HERE(gr_keep(x))
-#define gr_zeros(...) GR_HERE(gr_zeros(__VA_ARGS__))
-#define gr_ones(...) GR_HERE(gr_ones(__VA_ARGS__))
-#define gr_full(...) GR_HERE(gr_full(__VA_ARGS__))
-#define gr_from_data(...) GR_HERE(gr_from_data(__VA_ARGS__))
-#define gr_scalar(...) GR_HERE(gr_scalar(__VA_ARGS__))
+#define gr_keep(x)          GR_HERE(gr_keep(x))
+#define gr_zeros(...)       GR_HERE(gr_zeros(__VA_ARGS__))
+#define gr_ones(...)        GR_HERE(gr_ones(__VA_ARGS__))
+#define gr_full(...)        GR_HERE(gr_full(__VA_ARGS__))
+#define gr_from_data(...)   GR_HERE(gr_from_data(__VA_ARGS__))
+#define gr_scalar(...)      GR_HERE(gr_scalar(__VA_ARGS__))
 #define gr_scalar_like(...) GR_HERE(gr_scalar_like(__VA_ARGS__))
-#define gr_zeros_like(x) GR_HERE(gr_zeros_like(x))
-#define gr_ones_like(x) GR_HERE(gr_ones_like(x))
-#define gr_arange(...) GR_HERE(gr_arange(__VA_ARGS__))
-#define gr_rand(...) GR_HERE(gr_rand(__VA_ARGS__))
-#define gr_randn(...) GR_HERE(gr_randn(__VA_ARGS__))
+#define gr_zeros_like(x)    GR_HERE(gr_zeros_like(x))
+#define gr_ones_like(x)     GR_HERE(gr_ones_like(x))
+#define gr_arange(...)      GR_HERE(gr_arange(__VA_ARGS__))
+#define gr_rand(...)        GR_HERE(gr_rand(__VA_ARGS__))
+#define gr_randn(...)       GR_HERE(gr_randn(__VA_ARGS__))
 #define gr_permutation(...) GR_HERE(gr_permutation(__VA_ARGS__))
-#define gr_parameter(x) GR_HERE(gr_parameter(x))
-#define gr_variable(x) GR_HERE(gr_variable(x))
-#define gr_detach(x) GR_HERE(gr_detach(x))
-#define gr_gradient(x) GR_HERE(gr_gradient(x))
-#define gr_grad(y, x) GR_HERE(gr_grad(y, x))
-#define gr_hessian(...) GR_HERE(gr_hessian(__VA_ARGS__))
-#define gr_backward(loss) gr_backward_here((loss), __FILE__, __LINE__)
-#define gr_grad_with(...) gr_grad_here(__VA_ARGS__, __FILE__, __LINE__)
-#define gr_write(...) gr_write_here(__VA_ARGS__, __FILE__, __LINE__)
+#define gr_parameter(x)     GR_HERE(gr_parameter(x))
+#define gr_variable(x)      GR_HERE(gr_variable(x))
+#define gr_detach(x)        GR_HERE(gr_detach(x))
+#define gr_gradient(x)      GR_HERE(gr_gradient(x))
+#define gr_grad(y, x)       GR_HERE(gr_grad(y, x))
+#define gr_hessian(...)     GR_HERE(gr_hessian(__VA_ARGS__))
+#define gr_backward(loss)   gr_backward_here((loss), __FILE__, __LINE__)
+#define gr_grad_with(...)   gr_grad_here(__VA_ARGS__, __FILE__, __LINE__)
+#define gr_write(...)       gr_write_here(__VA_ARGS__, __FILE__, __LINE__)
 #endif
 
 #endif

@@ -48,9 +48,9 @@ typedef struct gr_node {
     gr_tensor *const *in;
     gr_tensor *out;
     gr_tensor *const *outs;
-    const void *attributes;  /* a copy of those of the call */
-    const bool *wanted;      /* wanted[i]: the gradient of operand i is needed */
-    gr_tensor *const *gs;    /* the upstream gradients of the visible results; gs[0] is g */
+    const void *attributes; /* a copy of those of the call */
+    const bool *wanted;     /* wanted[i]: the gradient of operand i is needed */
+    gr_tensor *const *gs;   /* the upstream gradients of the visible results; gs[0] is g */
 } gr_node;
 
 /* The dtype and shape of a result. */
@@ -76,9 +76,9 @@ typedef enum gr_kind {
 } gr_kind;
 
 enum {
-    GR_OP_STRIDED = 1,  /* run takes operands of any strides, dtypes and shapes as they are */
-    GR_OP_NO_GRAD = 2,  /* the results never get a gradient */
-    GR_OP_IN_PLACE = 4  /* only inside the library: result k replaces operand k; no gradient */
+    GR_OP_STRIDED = 1, /* run takes operands of any strides, dtypes and shapes as they are */
+    GR_OP_NO_GRAD = 2, /* the results never get a gradient */
+    GR_OP_IN_PLACE = 4 /* only inside the library: result k replaces operand k; no gradient */
 };
 
 /* Sets of values, for gr_op.reads. Combine them with |. */

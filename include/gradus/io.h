@@ -28,8 +28,8 @@ typedef struct gr_csv gr_csv;
 /* Every zero is the default. */
 typedef struct gr_csv_args {
     const char *path;
-    char delimiter;    /* default ',' */
-    int64_t max_line;  /* the longest record allowed, in bytes, at most 2 GiB; default 16 MiB */
+    char delimiter;   /* default ',' */
+    int64_t max_line; /* the longest record allowed, in bytes, at most 2 GiB; default 16 MiB */
 } gr_csv_args;
 
 /* Reads a file whose first record holds the names of the columns. The caller frees the result with
@@ -153,9 +153,9 @@ GR_API GR_CHECKED gr_status gr_archive_read_here(gr_archive *archive, int64_t co
 #endif
 
 #ifndef GR_NO_PLACES
-#define gr_csv_tensor(...) GR_HERE(gr_csv_tensor(__VA_ARGS__))
+#define gr_csv_tensor(...)     GR_HERE(gr_csv_tensor(__VA_ARGS__))
 #define gr_archive_tensor(...) GR_HERE(gr_archive_tensor(__VA_ARGS__))
-#define gr_archive_read(...) gr_archive_read_here(__VA_ARGS__, __FILE__, __LINE__)
+#define gr_archive_read(...)   gr_archive_read_here(__VA_ARGS__, __FILE__, __LINE__)
 #endif
 
 #endif

@@ -276,8 +276,8 @@ GR_API gr_tensor *gr_triplet_margin_with(gr_tensor *a, const gr_triplet_margin_a
    gr_cross_entropy(x, y, .ignore_index = gr_index(0)),
    gr_triplet_margin(a, positive, negative, .swap = true). */
 #ifndef __cplusplus
-#define gr_mse(x, ...) GR_HERE(gr_mse_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
-#define gr_l1(x, ...) GR_HERE(gr_l1_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
+#define gr_mse(x, ...)   GR_HERE(gr_mse_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
+#define gr_l1(x, ...)    GR_HERE(gr_l1_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
 #define gr_huber(x, ...) GR_HERE(gr_huber_with((x), &(gr_huber_args){.target = __VA_ARGS__}))
 #define gr_smooth_l1(x, ...)                                                                       \
     GR_HERE(gr_smooth_l1_with((x), &(gr_smooth_l1_args){.target = __VA_ARGS__}))

@@ -112,8 +112,8 @@ GR_API gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args);
    is listed twice, with GRADIENT for a tensor that is no parameter, and with NULL, CONTEXT and
    MEMORY. gr_step fails on an optimiser that could not be made. */
 #ifndef __cplusplus
-#define gr_sgd(ctx, ...) gr_sgd_with((ctx), &(gr_sgd_args){.parameters = __VA_ARGS__})
-#define gr_adam(ctx, ...) gr_adam_with((ctx), &(gr_adam_args){.parameters = __VA_ARGS__})
+#define gr_sgd(ctx, ...)   gr_sgd_with((ctx), &(gr_sgd_args){.parameters = __VA_ARGS__})
+#define gr_adam(ctx, ...)  gr_adam_with((ctx), &(gr_adam_args){.parameters = __VA_ARGS__})
 #define gr_adamw(ctx, ...) gr_adamw_with((ctx), &(gr_adam_args){.parameters = __VA_ARGS__})
 #endif
 
@@ -163,16 +163,16 @@ GR_API GR_CHECKED gr_status gr_set_learning_rate_here(gr_optimizer *optimizer, d
 #endif
 
 #ifndef GR_NO_PLACES
-#define gr_kaiming(...) GR_HERE(gr_kaiming(__VA_ARGS__))
-#define gr_xavier(...) GR_HERE(gr_xavier(__VA_ARGS__))
-#define gr_linear_new(...) gr_linear_here(gr_linear_new(__VA_ARGS__), __FILE__, __LINE__)
-#define gr_linear_forward(...) GR_HERE(gr_linear_forward(__VA_ARGS__))
-#define gr_mlp_new(...) gr_mlp_here(gr_mlp_new(__VA_ARGS__), __FILE__, __LINE__)
-#define gr_mlp_forward(...) GR_HERE(gr_mlp_forward(__VA_ARGS__))
-#define gr_sgd_with(...) gr_optimizer_here(gr_sgd_with(__VA_ARGS__), __FILE__, __LINE__)
-#define gr_adam_with(...) gr_optimizer_here(gr_adam_with(__VA_ARGS__), __FILE__, __LINE__)
-#define gr_adamw_with(...) gr_optimizer_here(gr_adamw_with(__VA_ARGS__), __FILE__, __LINE__)
-#define gr_step(optimizer) gr_step_here((optimizer), __FILE__, __LINE__)
+#define gr_kaiming(...)           GR_HERE(gr_kaiming(__VA_ARGS__))
+#define gr_xavier(...)            GR_HERE(gr_xavier(__VA_ARGS__))
+#define gr_linear_new(...)        gr_linear_here(gr_linear_new(__VA_ARGS__), __FILE__, __LINE__)
+#define gr_linear_forward(...)    GR_HERE(gr_linear_forward(__VA_ARGS__))
+#define gr_mlp_new(...)           gr_mlp_here(gr_mlp_new(__VA_ARGS__), __FILE__, __LINE__)
+#define gr_mlp_forward(...)       GR_HERE(gr_mlp_forward(__VA_ARGS__))
+#define gr_sgd_with(...)          gr_optimizer_here(gr_sgd_with(__VA_ARGS__), __FILE__, __LINE__)
+#define gr_adam_with(...)         gr_optimizer_here(gr_adam_with(__VA_ARGS__), __FILE__, __LINE__)
+#define gr_adamw_with(...)        gr_optimizer_here(gr_adamw_with(__VA_ARGS__), __FILE__, __LINE__)
+#define gr_step(optimizer)        gr_step_here((optimizer), __FILE__, __LINE__)
 #define gr_set_learning_rate(...) gr_set_learning_rate_here(__VA_ARGS__, __FILE__, __LINE__)
 #endif
 

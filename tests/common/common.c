@@ -226,10 +226,12 @@ static char *bytes_of(gr_tensor *x)
 bool same_bits(gr_tensor *a, gr_tensor *b)
 {
     const gr_dims left = gr_shape_of(a), right = gr_shape_of(b);
-    if (gr_failed(a) || gr_failed(b) || gr_dtype_of(a) != gr_dtype_of(b) || !gr_same_dims(&left, &right))
+    if (gr_failed(a) || gr_failed(b) || gr_dtype_of(a) != gr_dtype_of(b) ||
+        !gr_same_dims(&left, &right))
         return false;
     char *one = bytes_of(a), *other = bytes_of(b);
-    const bool same = memcmp(one, other, (size_t)(gr_numel(a) * gr_dtype_size(gr_dtype_of(a)))) == 0;
+    const bool same =
+        memcmp(one, other, (size_t)(gr_numel(a) * gr_dtype_size(gr_dtype_of(a)))) == 0;
     free(one);
     free(other);
     return same;
@@ -282,7 +284,9 @@ gr_tensor *sum_of(gr_tensor *x) { return gr_sum_with(&(gr_reduce_args){.x = x});
 gr_tensor *gradient_of(gr_tensor *y, gr_tensor *x)
 {
     const gr_dims shape = gr_shape_of(y);
-    gr_tensor *weights = gr_reshape(gr_arange(gr_context_of(y), gr_dtype_of(y), gr_numel(y)), shape);
-    weights = gr_add(gr_mul(weights, gr_scalar(gr_context_of(y), 0.25)), gr_scalar(gr_context_of(y), 0.5));
+    gr_tensor *weights =
+        gr_reshape(gr_arange(gr_context_of(y), gr_dtype_of(y), gr_numel(y)), shape);
+    weights = gr_add(gr_mul(weights, gr_scalar(gr_context_of(y), 0.25)),
+                     gr_scalar(gr_context_of(y), 0.5));
     return gr_grad(sum_of(gr_mul(weights, y)), x);
 }

@@ -32,9 +32,9 @@ typedef struct compare_row {
     bool (*reference)(long double a, long double b);
 } compare_row;
 
-#define UNARY(f, NAME, slope, reads, pass, low, high, formula)                                                   \
+#define UNARY(f, NAME, slope, reads, pass, low, high, formula)                                     \
     static long double f##_reference(long double x) { return formula; }
-#define BINARY(f, NAME, slope, low, high, formula)                                                  \
+#define BINARY(f, NAME, slope, low, high, formula)                                                 \
     static long double f##_reference(long double a, long double b) { return formula; }
 #define LINEAR BINARY
 #define COMPARE(f, NAME, formula)                                                                  \
@@ -42,13 +42,14 @@ typedef struct compare_row {
 #include "ops/ops.def"
 
 static const unary_row unary_rows[] = {
-#define UNARY(f, NAME, slope, reads, pass, low, high, formula) {#f, gr_##f, slope, low, high, f##_reference},
+#define UNARY(f, NAME, slope, reads, pass, low, high, formula)                                     \
+    {#f, gr_##f, slope, low, high, f##_reference},
 #include "ops/ops.def"
 };
 
 static const binary_row binary_rows[] = {
 #define BINARY(f, NAME, slope, low, high, formula) {#f, gr_##f, slope, low, high, f##_reference},
-#define LINEAR BINARY
+#define LINEAR                                     BINARY
 #include "ops/ops.def"
 };
 

@@ -68,7 +68,7 @@ typedef struct dtypes {
 } dtypes;
 
 #define FOUR_FLOATS [GR_F32] = true, [GR_F64] = true, [GR_F16] = true, [GR_BF16] = true
-#define INTEGERS [GR_I32] = true, [GR_I64] = true, [GR_U8] = true
+#define INTEGERS    [GR_I32] = true, [GR_I64] = true, [GR_U8] = true
 static const dtypes floats = {"f32, f64, f16 or bf16", {FOUR_FLOATS}},
                     numbers = {"f32, f64, f16, bf16, i32, i64 or u8", {FOUR_FLOATS, INTEGERS}},
                     any = {"", {FOUR_FLOATS, INTEGERS, [GR_BOOL] = true}},
@@ -88,9 +88,10 @@ typedef struct api {
     bool any_case, strict_target;
 } api;
 
-#define TORCH "torch.nn."
-#define MIND "mindspore."
+#define TORCH    "torch.nn."
+#define MIND     "mindspore."
 #define OF_PARTS "input", "target", "weight", "pos_weight"
+/* clang-format off */
 static const api apis[] = {
     {TORCH "functional.binary_cross_entropy_with_logits", torch_logits, {OF_PARTS},
      {&floats, &floats, &any, &numbers}, .same_shape = 2, .required = 2},
@@ -112,9 +113,10 @@ static const api apis[] = {
     {MIND "mint.nn.functional.binary_cross_entropy_with_logits", mint_logits, {OF_PARTS},
      {&three, &three, &three, &three}, .same_shape = 2, .required = 2, .any_case = true},
 };
+/* clang-format on */
 enum { APIS = sizeof apis / sizeof *apis };
-#define EACH_API(a) (const api *a = apis; a < apis + APIS; a++)
-#define EACH_ARGUMENT(a, i) (int i = INPUT; i < ARGUMENTS && a->names[i]; i++)
+#define EACH_API(a)         for (const api *a = apis; a < apis + APIS; a++)
+#define EACH_ARGUMENT(a, i) for (int i = INPUT; i < ARGUMENTS && a->names[i]; i++)
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
@@ -160,7 +162,7 @@ static const char *message_of(char *text, const api *a, const char *format, cons
 
 Test(contracts, each_parameter_does_its_own_work)
 {
-    for EACH_API(a) {
+    EACH_API(a) {
         const arguments in = given(a, GR_F32);
         expect_loss(call(a, in, "mean"), a->chance, all(a), GR_MEAN, GR_F32);
         expect_loss(call(a, in, "sum"), a->chance, all(a), GR_SUM, GR_F32);
@@ -170,7 +172,7 @@ Test(contracts, each_parameter_does_its_own_work)
 
 Test(contracts, weight_and_pos_weight_do_not_stand_for_each_other)
 {
-    for EACH_API(a) {
+    EACH_API(a) {
         arguments in = given(a, GR_F32);
         if (!a->names[POS_WEIGHT])
             continue;
@@ -183,7 +185,7 @@ Test(contracts, weight_and_pos_weight_do_not_stand_for_each_other)
 
 Test(contracts, defaults_are_the_mean_without_weights)
 {
-    for EACH_API(a) {
+    EACH_API(a) {
         arguments in = given(a, GR_F32);
         if (a->required > WEIGHT)
             in.at[WEIGHT] = in.at[POS_WEIGHT] = gr_ones(ctx, GR_F32, gr_shape(3));
@@ -206,8 +208,8 @@ Test(contracts, defaults_are_the_mean_without_weights)
 
 Test(contracts, what_must_be_given)
 {
-    for EACH_API(a)
-        for EACH_ARGUMENT(a, i) {
+    EACH_API(a)
+        EACH_ARGUMENT(a, i) {
             arguments in = given(a, GR_F32);
             in.at[i] = NULL;
             gr_tensor *loss = call(a, in, "mean");
@@ -223,7 +225,7 @@ Test(contracts, what_must_be_given)
 
 Test(contracts, nothing_given_at_all)
 {
-    for EACH_API(a) {
+    EACH_API(a) {
         gr_tensor *loss = a->call(NULL, NULL, NULL, NULL, "mean");
         cr_expect(gr_failed(loss));
         cr_expect_eq(gr_error(gr_context_of(loss)), GR_ERROR_NULL, "%s", a->name);
@@ -280,8 +282,8 @@ static void try_other(const api *a, int i, gr_dtype dtype)
 
 Test(contracts, every_dtype_of_every_argument)
 {
-    for EACH_API(a)
-        for EACH_ARGUMENT(a, i)
+    EACH_API(a)
+        EACH_ARGUMENT(a, i)
             for (int dtype = GR_F32; dtype <= (int)GR_BOOL; dtype++) {
                 if (i == INPUT)
                     try_input(a, (gr_dtype)dtype);
@@ -292,7 +294,7 @@ Test(contracts, every_dtype_of_every_argument)
 
 Test(contracts, a_scalar_takes_the_inputs_dtype)
 {
-    for EACH_API(a) {
+    EACH_API(a) {
         arguments in = given(a, GR_F32), same = in;
         if (a->same_shape > WEIGHT)
             continue;
@@ -308,7 +310,7 @@ Test(contracts, a_scalar_takes_the_inputs_dtype)
 /* As an input, a gr_scalar is an f64, as it is when it is alone. */
 Test(contracts, a_scalar_as_input_is_a_double)
 {
-    for EACH_API(a) {
+    EACH_API(a) {
         gr_tensor *x = gr_scalar(ctx, .5), *y = gr_full(ctx, GR_F64, gr_shape(), 1);
         gr_tensor *one = a->required > WEIGHT ? gr_scalar(ctx, 1) : NULL;
         gr_tensor *loss = a->call(x, y, one, one, NULL);
@@ -332,6 +334,7 @@ typedef struct shape_row {
     bool fits; /* broadcasts to [2,3] */
 } shape_row;
 
+/* clang-format off */
 static const shape_row shapes[] = {
     {{0, {0}}, "[]", true},           {{1, {1}}, "[1]", true},
     {{1, {3}}, "[3]", true},          {{2, {1, 3}}, "[1,3]", true},
@@ -342,6 +345,7 @@ static const shape_row shapes[] = {
     {{3, {4, 2, 3}}, "[4,2,3]", false}, {{4, {1, 1, 2, 3}}, "[1,1,2,3]", false},
     {{1, {0}}, "[0]", false},         {{3, {1, 1, 1}}, "[1,1,1]", false},
 };
+/* clang-format on */
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static void try_shape(const api *a, int i, const shape_row *row)
@@ -367,22 +371,22 @@ static void try_shape(const api *a, int i, const shape_row *row)
 
 Test(contracts, every_shape_of_every_argument)
 {
-    for EACH_API(a)
-        for EACH_ARGUMENT(a, i)
+    EACH_API(a)
+        EACH_ARGUMENT(a, i)
             for (int k = 0; i > INPUT && k < SHAPES; k++)
                 try_shape(a, i, &shapes[k]);
 }
 
 Test(contracts, a_weight_of_one_does_not_enlarge_a_scalar_input)
 {
-    for EACH_API(a) {
+    EACH_API(a) {
         gr_tensor *x = gr_full(ctx, GR_F32, gr_shape(), .5), *y = gr_ones_like(x);
         gr_tensor *one = gr_ones(ctx, GR_F32, gr_shape(1)), *alone = gr_ones_like(x);
         gr_tensor *loss = a->call(x, y, one, alone, "none");
         char text[100];
         const bool exact = a->same_shape > WEIGHT;
-        snprintf(text, sizeof text, exact ? "[1] must be that of %s, []"
-                                          : "[1] does not broadcast to that of %s, []",
+        snprintf(text, sizeof text,
+                 exact ? "[1] must be that of %s, []" : "[1] does not broadcast to that of %s, []",
                  a->names[INPUT]);
         REFUSED(loss, exact ? GR_ERROR_SHAPE : GR_ERROR_BROADCAST,
                 MESSAGE(a, "%s shape %s", "weight", text));
@@ -392,15 +396,15 @@ Test(contracts, a_weight_of_one_does_not_enlarge_a_scalar_input)
 
 Test(contracts, the_input_has_any_shape)
 {
-    for EACH_API(a) {
-            const gr_dims list[] = {gr_shape(),           gr_shape(1), gr_shape(5),
-                                    gr_shape(2, 3, 4, 5), gr_shape(0), gr_shape(0, 3)};
-            for (size_t k = 0; k < sizeof list / sizeof *list; k++) {
-                gr_tensor *x = gr_full(ctx, GR_F32, list[k], .5), *y = gr_ones_like(x);
-                gr_tensor *loss = a->call(x, y, gr_ones_like(x), gr_ones_like(x), "none");
-                cr_expect_eq(gr_ndim(loss), list[k].count);
-                cr_expect_eq(gr_numel(loss), gr_numel(x));
-                cr_expect_eq(gr_ndim(a->call(x, y, gr_ones_like(x), gr_ones_like(x), NULL)), 0);
+    EACH_API(a) {
+        const gr_dims list[] = {gr_shape(),           gr_shape(1), gr_shape(5),
+                                gr_shape(2, 3, 4, 5), gr_shape(0), gr_shape(0, 3)};
+        for (size_t k = 0; k < sizeof list / sizeof *list; k++) {
+            gr_tensor *x = gr_full(ctx, GR_F32, list[k], .5), *y = gr_ones_like(x);
+            gr_tensor *loss = a->call(x, y, gr_ones_like(x), gr_ones_like(x), "none");
+            cr_expect_eq(gr_ndim(loss), list[k].count);
+            cr_expect_eq(gr_numel(loss), gr_numel(x));
+            cr_expect_eq(gr_ndim(a->call(x, y, gr_ones_like(x), gr_ones_like(x), NULL)), 0);
         }
     }
 }
@@ -417,7 +421,7 @@ Test(contracts, reductions_spelt_as_each_system_spells_them)
     static const word exact[] = {{"none", GR_NONE}, {"mean", GR_MEAN}, {"sum", GR_SUM}},
                       other[] = {{"None", GR_NONE}, {"NONE", GR_NONE}, {"MEAN", GR_MEAN},
                                  {"mEaN", GR_MEAN}, {"Sum", GR_SUM},   {"SUM", GR_SUM}};
-    for EACH_API(a) {
+    EACH_API(a) {
         const arguments in = given(a, GR_F32);
         for (size_t i = 0; i < 3; i++)
             expect_loss(call(a, in, exact[i].text), a->chance, all(a), exact[i].means, GR_F32);
@@ -427,8 +431,10 @@ Test(contracts, reductions_spelt_as_each_system_spells_them)
                 expect_loss(loss, a->chance, all(a), other[i].means, GR_F32);
             else
                 REFUSED(loss, GR_ERROR_REDUCTION,
-                        MESSAGE(a, "'%s' is no reduction; the known ones are 'none', 'mean' and "
-                                   "'sum'%s", other[i].text, ""));
+                        MESSAGE(a,
+                                "'%s' is no reduction; the known ones are 'none', 'mean' and "
+                                "'sum'%s",
+                                other[i].text, ""));
         }
         cr_expect_eq(notes, 0);
     }
@@ -436,9 +442,10 @@ Test(contracts, reductions_spelt_as_each_system_spells_them)
 
 Test(contracts, words_that_are_no_reduction)
 {
-    static const char *const words[] = {"", " ", "average", "means", "mea", "no", "su", "sums", "0",
-                                        "mean ", " mean", "batchmean", "elementwise", "GR_MEAN"};
-    for EACH_API(a)
+    static const char *const words[] = {"",      " ",         "average",     "means",  "mea",
+                                        "no",    "su",        "sums",        "0",      "mean ",
+                                        " mean", "batchmean", "elementwise", "GR_MEAN"};
+    EACH_API(a)
         for (size_t i = 0; i < sizeof words / sizeof *words; i++)
             REFUSED(call(a, given(a, GR_F32), words[i]), GR_ERROR_REDUCTION,
                     MESSAGE(a,
@@ -449,7 +456,7 @@ Test(contracts, words_that_are_no_reduction)
 
 Test(contracts, elementwise_mean_is_the_mean_with_one_note)
 {
-    for EACH_API(a) {
+    EACH_API(a) {
         notes = 0;
         expect_loss(call(a, given(a, GR_F32), "elementwise_mean"), a->chance, all(a), GR_MEAN,
                     GR_F32);
@@ -491,7 +498,7 @@ Test(contracts, probabilities_lie_between_0_and_1)
 {
     static const double outside[] = {-0.1, 1.1, 1.00000012, INFINITY, -INFINITY, NAN};
     char text[120];
-    for EACH_API(a)
+    EACH_API(a)
         for (size_t i = 0; i < sizeof outside / sizeof *outside; i++) {
             arguments in = given(a, GR_F32);
             in.at[INPUT] = with_one(in.at[INPUT], outside[i]);
@@ -507,7 +514,7 @@ Test(contracts, targets_are_checked_where_the_system_does)
 {
     static const double outside[] = {-0.5, 1.5, 2};
     char text[120];
-    for EACH_API(a)
+    EACH_API(a)
         for (size_t i = 0; i < sizeof outside / sizeof *outside; i++) {
             arguments in = given(a, GR_F32);
             in.at[TARGET] = with_one(in.at[TARGET], outside[i]);
@@ -561,12 +568,12 @@ static void expect_gradient(const api *a, int argument, gr_tensor *gradient)
 
 Test(contracts, every_argument_gets_its_gradient)
 {
-    for EACH_API(a) {
+    EACH_API(a) {
         arguments in = given(a, GR_F32);
-        for EACH_ARGUMENT(a, i)
+        EACH_ARGUMENT(a, i)
             in.at[i] = gr_parameter(in.at[i]);
         cr_assert_eq(gr_backward(call(a, in, "sum")), GR_OK, "%s", gr_error_message(ctx));
-        for EACH_ARGUMENT(a, i)
+        EACH_ARGUMENT(a, i)
             expect_gradient(a, i, gr_gradient(in.at[i]));
     }
 }
@@ -574,7 +581,7 @@ Test(contracts, every_argument_gets_its_gradient)
 /* A gradient has the dtype of its own argument, not that of the input. */
 Test(contracts, gradients_pass_through_conversions)
 {
-    for EACH_API(a) {
+    EACH_API(a) {
         arguments in = given(a, GR_F32);
         if (a->same_dtype > WEIGHT)
             continue;
@@ -593,8 +600,8 @@ Test(contracts, gradients_pass_through_conversions)
 Test(contracts, operands_of_two_contexts_are_refused)
 {
     gr_context *other = gr_context_new(NULL);
-    for EACH_API(a)
-        for EACH_ARGUMENT(a, i) {
+    EACH_API(a)
+        EACH_ARGUMENT(a, i) {
             arguments in = given(a, GR_F32);
             if (i == INPUT)
                 continue;
@@ -610,8 +617,8 @@ Test(contracts, operands_of_two_contexts_are_refused)
 
 Test(contracts, a_failed_operand_keeps_its_own_error)
 {
-    for EACH_API(a)
-        for EACH_ARGUMENT(a, i) {
+    EACH_API(a)
+        EACH_ARGUMENT(a, i) {
             arguments in = given(a, GR_F32);
             in.at[i] = gr_add(gr_ones(ctx, GR_F32, gr_shape(2)), gr_ones(ctx, GR_F32, gr_shape(3)));
             const int heard = errors;
@@ -626,7 +633,7 @@ Test(contracts, a_failed_operand_keeps_its_own_error)
 Test(contracts, operands_of_a_context_that_could_not_be_made)
 {
     gr_context *broken = gr_context_new(&(gr_context_options){.isa = "none such"});
-    for EACH_API(a) {
+    EACH_API(a) {
         gr_tensor *x = gr_ones(broken, GR_F32, gr_shape(2));
         cr_expect(gr_failed(a->call(x, x, x, x, "mean")));
         cr_expect_eq(gr_error(broken), GR_ERROR_PROCESSOR);
@@ -636,7 +643,7 @@ Test(contracts, operands_of_a_context_that_could_not_be_made)
 
 Test(contracts, an_operand_whose_scope_has_ended)
 {
-    for EACH_API(a) {
+    EACH_API(a) {
         cr_assert_eq(gr_scope_begin(ctx), GR_OK);
         gr_tensor *gone = gr_ones(ctx, GR_F32, gr_shape(2, 3));
         cr_assert_eq(gr_scope_end(ctx), GR_OK);

@@ -24,8 +24,8 @@ static void reads_as(const char *name, gr_reduction want, int wanted_notes)
 Test(reductions, names_in_any_case)
 {
     static const char *const none[] = {"none", "None", "NONE", "nOnE"},
-                      *const mean[] = {"mean", "Mean", "MEAN", "meaN"},
-                      *const sum[] = {"sum", "Sum", "SUM", "sUM"};
+                             *const mean[] = {"mean", "Mean", "MEAN", "meaN"},
+                             *const sum[] = {"sum", "Sum", "SUM", "sUM"};
     for (int i = 0; i < 4; i++) {
         reads_as(none[i], GR_NONE, 0);
         reads_as(mean[i], GR_MEAN, 0);
@@ -63,8 +63,11 @@ static void is_refused(const char *name, const char *shown)
 Test(reductions, other_words_are_refused)
 {
     static const char *const words[] = {
+        /* clang-format off */
         "", " ", "means", "mea", "mean ", " mean", "su", "sums", "no", "n", "nones", "average",
-        "batchmean", "elementwise", "0", "1", "elementwise_mean_", "elementwise mean", "m\xc3\xa8n",
+        "batchmean", "elementwise", "0", "1", "elementwise_mean_", "elementwise mean",
+        "m\xc3\xa8n",
+        /* clang-format on */
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         is_refused(words[i], words[i]);
@@ -114,7 +117,7 @@ static const gr_reduction TABLE[3][3] = {
     {GR_MEAN, GR_MEAN, GR_NONE},
     {GR_SUM, GR_SUM, GR_NONE},
 };
-#define EACH_ROW(row) (int row = 0; row < 27; row++)
+#define EACH_ROW(row) for (int row = 0; row < 27; row++)
 
 static bool is_given(int row) { return row / 9 != 0 || row / 3 % 3 != 0; }
 static gr_reduction wanted(int row)
@@ -126,7 +129,7 @@ Test(reductions, zero_is_not_given) { cr_expect_eq(GR_UNSET, 0); }
 
 Test(reductions, the_pair_alone)
 {
-    for EACH_ROW(row) {
+    EACH_ROW(row) {
         gr_reduction reduction = REDUCTIONS[row % 3];
         cr_expect_eq(gr_legacy_reduction(STATES[row / 9], STATES[row / 3 % 3], &reduction),
                      is_given(row), "row %d", row);
@@ -172,14 +175,16 @@ static void expect_note(gr_reduction reduction)
     char want[200];
     snprintf(want, sizeof want,
              "size_average and reduce args will be deprecated, please use reduction='%s' instead.",
-             reduction == GR_NONE ? "none" : reduction == GR_SUM ? "sum" : "mean");
+             reduction == GR_NONE  ? "none"
+             : reduction == GR_SUM ? "sum"
+                                   : "mean");
     cr_expect_str_eq(note, want);
 }
 
 Test(reductions, the_truth_table)
 {
     for (int k = 0; k < CALLS; k++)
-        for EACH_ROW(row) {
+        EACH_ROW(row) {
             notes = 0;
             note[0] = '\0';
             gr_tensor *loss = calls[k].call(STATES[row / 9], STATES[row / 3 % 3], NAMES[row % 3]);

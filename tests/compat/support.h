@@ -17,7 +17,7 @@
 /* ---- A context that hears -------------------------------------------------------------------- */
 
 static gr_context *ctx;
-static int notes, errors;        /* number of handler calls of each kind */
+static int notes, errors;          /* number of handler calls of each kind */
 static char note[256], error[512]; /* the last text of each kind */
 
 static void hear(gr_context *from, gr_status status, const char *message, void *data)

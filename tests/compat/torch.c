@@ -133,8 +133,8 @@ Test(torch, bce_of_the_sigmoid_is_bce_with_logits)
     gr_tensor *w = gr_rand(ctx, GR_F64, gr_shape(4));
     for (int i = 0; i < 3; i++) {
         gr_tensor *one = loss_of(x, y, w, words[i], NULL);
-        gr_tensor *other = gr_torch_binary_cross_entropy(gr_sigmoid(x), y, w, GR_UNSET, GR_UNSET,
-                                                         words[i]);
+        gr_tensor *other =
+            gr_torch_binary_cross_entropy(gr_sigmoid(x), y, w, GR_UNSET, GR_UNSET, words[i]);
         const double scale = i == 1 ? 1 : 256;
         cr_expect_leq(gr_item(gr_sum(gr_abs(gr_sub(one, other)))), 1e-14 * scale);
     }

@@ -212,7 +212,8 @@ Test(context, instruction_set_by_option_and_environment)
 Test(context, options)
 {
     gr_context *other = new_context(NULL, -1);
-    cr_expect_str_eq(gr_error_message(other), "context: -1 threads; it takes 1 to 256, or 0 for OpenMP's");
+    cr_expect_str_eq(gr_error_message(other),
+                     "context: -1 threads; it takes 1 to 256, or 0 for OpenMP's");
     expect_broken(other, GR_ERROR_ARGUMENT);
     cr_expect_eq(gr_context_free(other), GR_ERROR_ARGUMENT);
     other = gr_context_new(NULL);

@@ -636,7 +636,8 @@ Test(gradcheck, functions_that_break_the_rules_are_refused)
     cr_assert_eq(gr_scope_begin(ctx), GR_OK);
     EXPECT_ERROR(GR_ERROR_SCOPE, "gradcheck: the function leaves a scope open, or ends one",
                  leaves_scope_open, NULL, gr_list(x));
-    EXPECT_ERROR(GR_ERROR_SCOPE, "scope_end: the innermost scope was begun outside this function", ends_scope, NULL, gr_list(x));
+    EXPECT_ERROR(GR_ERROR_SCOPE, "scope_end: the innermost scope was begun outside this function",
+                 ends_scope, NULL, gr_list(x));
     cr_expect_eq(gr_scope_end(ctx), GR_OK, "the scope around it is untouched");
     cr_expect_eq(gr_scope_end(ctx), GR_ERROR_SCOPE, "and the only one");
     cr_expect_eq(gr_context_free(other), GR_OK);

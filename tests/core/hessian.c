@@ -146,7 +146,8 @@ Test(hessian, functions_that_break_the_rules_are_refused)
                    "hessian: the function's result is bool: no float");
     expect_refused(leaves_scopes_open, NULL, GR_ERROR_SCOPE,
                    "hessian: the function leaves a scope open, or ends one");
-    expect_refused(ends_scopes, NULL, GR_ERROR_SCOPE, "scope_end: the innermost scope was begun outside this function");
+    expect_refused(ends_scopes, NULL, GR_ERROR_SCOPE,
+                   "scope_end: the innermost scope was begun outside this function");
     expect_refused(of_an_ended_scope, NULL, GR_ERROR_SCOPE,
                    "hessian: operand 0 belongs to a scope that has ended");
     cr_expect_eq(gr_scope_end(ctx), GR_OK);

@@ -100,7 +100,8 @@ Test(misuse, no_failure_without_an_error)
     gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(2));
     expect_raised(gr_hessian(null_result, NULL, x));
     expect_raised(gr_hessian(failed_result, NULL, x));
-    static const gr_op shapeless = {.name = "own", .arity = 1, .run = copy_run, .shape = silent_shape};
+    static const gr_op shapeless = {
+        .name = "own", .arity = 1, .run = copy_run, .shape = silent_shape};
     static const gr_op runless = {.name = "own", .arity = 1, .run = silent_run};
     expect_raised(gr_apply_with(&shapeless, 1, &x, NULL));
     expect_raised(gr_apply_with(&runless, 1, &x, NULL));
@@ -232,10 +233,18 @@ Test(misuse, dead_gradients_are_noticed)
 Test(misuse, what_scalars_alone_make_adapts)
 {
     gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2)), *s = gr_scalar(ctx, 3);
-    gr_tensor *made[] = {gr_neg(s), gr_reshape(s, gr_shape(1)), gr_mul(s, s), gr_exp(s),
-                         gr_expand(s, gr_shape(2)), gr_sum_with(&(gr_reduce_args){.x = s}),
-                         gr_pow(s, 2), gr_maximum(s, s), gr_detach(s), gr_transpose(s),
-                         gr_keep(s), gr_softmax(gr_reshape(s, gr_shape(1)), 0)};
+    gr_tensor *made[] = {gr_neg(s),
+                         gr_reshape(s, gr_shape(1)),
+                         gr_mul(s, s),
+                         gr_exp(s),
+                         gr_expand(s, gr_shape(2)),
+                         gr_sum_with(&(gr_reduce_args){.x = s}),
+                         gr_pow(s, 2),
+                         gr_maximum(s, s),
+                         gr_detach(s),
+                         gr_transpose(s),
+                         gr_keep(s),
+                         gr_softmax(gr_reshape(s, gr_shape(1)), 0)};
     for (int i = 0; i < COUNT_OF(made); i++) {
         gr_tensor *y = gr_mul(x, made[i]);
         cr_expect_eq(gr_dtype_of(y), GR_F32, "%d: %s", i, gr_error_message(ctx));
@@ -270,8 +279,8 @@ Test(misuse, counts_out_of_range)
     expect_error(ctx, GR_ERROR_ARGUMENT, "grad: -2 inputs");
     cr_expect_eq(gradient, v, "nothing is written");
     gr_zero_grad((gr_tensors){-1, &v});
-    cr_expect(gr_failed(gr_apply_with(&(gr_op){.name = "own", .arity = 1, .run = copy_run}, -1, &v,
-                                      NULL)));
+    cr_expect(gr_failed(
+        gr_apply_with(&(gr_op){.name = "own", .arity = 1, .run = copy_run}, -1, &v, NULL)));
     gr_error_clear(ctx);
     cr_expect_eq(gr_optimizer_steps(gr_adam_with(ctx, &(gr_adam_args){.parameters = {-1, &v}})), 0);
     gr_error_clear(ctx);

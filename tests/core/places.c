@@ -106,8 +106,7 @@ Test(places, of_layers_and_optimisers)
     expect_place(GR_ERROR_SHAPE, "kaiming: sizes must be at least 1, not 2 and 0");
     cr_expect(gr_failed(layer.weight));
     AT(gr_mlp_new(ctx, GR_F32, GR_RELU, 1, NULL));
-    expect_place(GR_ERROR_ARGUMENT,
-                 "mlp_new: 1 sizes: it takes two at least, inputs and outputs");
+    expect_place(GR_ERROR_ARGUMENT, "mlp_new: 1 sizes: it takes two at least, inputs and outputs");
     AT(gr_linear_forward(NULL, x));
     expect_place(GR_ERROR_NULL, "linear_forward: layer is NULL");
     AT(gr_mlp_forward(NULL, x));

@@ -101,9 +101,8 @@ Test(program, intermediate_inputs)
     gr_tensor *v = gr_variable(gr_full(ctx, GR_F64, gr_shape(2), 3)), *u = gr_square(v);
     gr_tensor *y = gr_sum(gr_mul(u, v)), *gradients[3];
     for (int record = 0; record < 2; record++) {
-        cr_assert_eq(gr_grad_with(y, gr_list(u, v, y), gradients,
-                                  &(gr_grad_args){.record = record}),
-                     GR_OK);
+        cr_assert_eq(
+            gr_grad_with(y, gr_list(u, v, y), gradients, &(gr_grad_args){.record = record}), GR_OK);
         EXPECT_VALUES(gradients[0], 3, 3);
         EXPECT_VALUES(gradients[1], 27, 27);
         EXPECT_VALUES(gradients[2], 1);

@@ -153,8 +153,7 @@ static gr_status smaller_shape(const gr_call *call, gr_form *results)
 
 Test(regressions, an_operand_larger_than_the_result_is_refused)
 {
-    static const gr_op op = {
-        .name = "own", .arity = 1, .run = copy_run, .shape = smaller_shape};
+    static const gr_op op = {.name = "own", .arity = 1, .run = copy_run, .shape = smaller_shape};
     gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(3));
     cr_expect(gr_failed(gr_apply_with(&op, 1, &x, NULL)));
     cr_expect_eq((int)gr_error(ctx), GR_ERROR_BROADCAST);

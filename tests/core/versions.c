@@ -19,10 +19,11 @@ Test(versions, a_write_after_recording_is_noticed)
     cr_assert_eq(gr_write_here(w, GR_F64, 3, two, "train.c", line), GR_OK);
     cr_expect_eq(gr_backward_here(y, "loss.c", 7), GR_ERROR_GRADIENT);
     char want[200];
-    snprintf(want, sizeof want,
-             "mul: the gradient reads operand 0, shape [3], which write wrote at train.c:%d after it "
-             "was recorded (loss.c:7)",
-             line);
+    snprintf(
+        want, sizeof want,
+        "mul: the gradient reads operand 0, shape [3], which write wrote at train.c:%d after it "
+        "was recorded (loss.c:7)",
+        line);
     expect_error(ctx, GR_ERROR_GRADIENT, want);
     EXPECT_VALUES(gr_gradient(w), 0, 0, 0);
     cr_expect(gr_failed(gr_grad(y, w)));
@@ -41,8 +42,9 @@ Test(versions, a_step_between_two_backwards_is_noticed)
     cr_assert_eq(gr_backward(first), GR_OK);
     cr_assert_eq(gr_step(sgd), GR_OK);
     cr_expect_eq(gr_backward(second), GR_ERROR_GRADIENT);
-    cr_expect(strstr(gr_error_message(ctx), "square: the gradient reads operand 0, shape [3], which "
-                                            "sgd wrote"),
+    cr_expect(strstr(gr_error_message(ctx),
+                     "square: the gradient reads operand 0, shape [3], which "
+                     "sgd wrote"),
               "%s", gr_error_message(ctx));
     gr_error_clear(ctx);
 }
@@ -52,7 +54,8 @@ Test(versions, a_step_between_two_backwards_is_noticed)
 Test(versions, values_that_no_gradient_reads_may_change)
 {
     gr_tensor *w = threes();
-    gr_tensor *x = gr_full(ctx, GR_F64, gr_shape(3), 5), *data = gr_full(ctx, GR_F64, gr_shape(3), 4);
+    gr_tensor *x = gr_full(ctx, GR_F64, gr_shape(3), 5),
+              *data = gr_full(ctx, GR_F64, gr_shape(3), 4);
     gr_tensor *y = sum_of(gr_add(gr_mul(w, data), x));
     cr_assert_eq(gr_write(x, GR_F64, 3, two), GR_OK);
     cr_assert_eq(gr_write(w, GR_F64, 3, two), GR_OK, "d (w data) / dw reads data alone");
@@ -92,8 +95,9 @@ Test(versions, second_order_is_noticed)
 Test(versions, losses_are_noticed)
 {
     gr_tensor *x = threes(), *y = gr_full(ctx, GR_F64, gr_shape(3), 0.5);
-    gr_tensor *losses[] = {gr_bce_with_logits(x, y), gr_mse(x, y), gr_sum(gr_softmax(x, 0)),
-                           gr_sum(gr_matmul(gr_reshape(x, gr_shape(1, 3)), gr_reshape(x, gr_shape(3, 1))))};
+    gr_tensor *losses[] = {
+        gr_bce_with_logits(x, y), gr_mse(x, y), gr_sum(gr_softmax(x, 0)),
+        gr_sum(gr_matmul(gr_reshape(x, gr_shape(1, 3)), gr_reshape(x, gr_shape(3, 1))))};
     cr_assert_eq(gr_write(x, GR_F64, 3, two), GR_OK);
     for (int i = 0; i < COUNT_OF(losses); i++) {
         const gr_status status = gr_backward(losses[i]);

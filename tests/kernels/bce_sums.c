@@ -223,8 +223,7 @@ static void add_chunk(const form *f, const char *x, const char *y, double *lanes
 Test(bce_sums, logarithms_of_plain_logits_are_taken_together)
 {
     enum { COUNT = 2 * GR_BLOCK };
-    EACH_FORM(f)
-    {
+    EACH_FORM(f) {
         if (!f.sum || f.kind != GR_BCE_OF_LOGITS || option != 0)
             continue;
         for (int64_t i = 0; i < MANY; i++) {

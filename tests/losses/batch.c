@@ -119,9 +119,9 @@ static void expect_same(const way *w, const char *label, const outcome *known, i
 
 /* ---- Choices of samples ---------------------------------------------------------------------- */
 
-/* Where vectors, chunks and blocks begin and end, and two at random; for several threads, where
-   they are started. A recorded sweep is a composition, of which the short ones will do. 0: there are
-   no more. */
+/* Lengths where vectors, chunks and blocks begin and end, and two random ones. For several threads:
+   lengths where threads start. A recorded sweep is a composition, and short lengths are enough for
+   it. Returns 0 after the last length. */
 static int64_t length_at(const gr_context *of, const way *w, int i)
 {
     static const int64_t of_one[] = {1, 2, 7, 63, 64, 65, 1023, 1024, 1025, 4095, 4096, 4097, MANY};
@@ -213,8 +213,7 @@ static void check_context(gr_context *of, const char *label, void *data)
     const property *p = data;
     if (of->threads != 1 && of->threads != 4)
         return;
-    EACH_FORM(f)
-    {
+    EACH_FORM(f) {
         reseed((uint64_t)(f - forms) + 100);
         form_samples s = draw_samples(f, samples_of(f));
         for (int reduction = GR_MEAN; reduction <= GR_NONE; reduction++)
@@ -387,7 +386,7 @@ Test(batch, every_loss_of_the_header_has_a_form)
         name[strlen(name) - strlen("_with")] = 0;
         bool found = false;
         EACH_FORM(f)
-        found = found || strcmp(f->name, name) == 0;
+            found = found || strcmp(f->name, name) == 0;
         cr_expect(found, "gr_%s_with needs a row in FORMS", name);
         losses++;
     }

@@ -17,7 +17,7 @@ static const form *form_of(const char *name)
 {
     const form *found = NULL;
     EACH_FORM(f)
-    found = strcmp(f->name, name) == 0 ? f : found;
+        found = strcmp(f->name, name) == 0 ? f : found;
     cr_assert_not_null(found, "there is no form %s", name);
     return found;
 }
@@ -119,8 +119,7 @@ Test(costs, losses_peak_at_these_multiples_of_their_input)
 Test(costs, every_form_has_a_bar)
 {
     cr_expect_eq(COUNT_OF(peak_rows), COUNT_OF(forms));
-    EACH_FORM(f)
-    {
+    EACH_FORM(f) {
         int found = 0;
         for (int i = 0; i < COUNT_OF(peak_rows); i++)
             found += strcmp(peak_rows[i].form, f->name) == 0;
@@ -159,16 +158,16 @@ static void expect_buffers(const char *name, double found)
 {
     int most = MOST_BUFFERS;
     EACH_ROW(row, more_rows)
-    most = strcmp(row->name, name) == 0 ? row->buffers : most;
+        most = strcmp(row->name, name) == 0 ? row->buffers : most;
     cr_expect_leq(found, most * 1.05, "%s: %.2f buffers, not %d", name, found, most);
 }
 
 Test(costs, a_backward_through_one_op_holds_three_buffers_more)
 {
     EACH_ROW(row, unary_rows)
-    expect_buffers(row->name, beyond_forward(row->call, NULL));
+        expect_buffers(row->name, beyond_forward(row->call, NULL));
     EACH_ROW(row, binary_rows)
-    expect_buffers(row->name, beyond_forward(NULL, row->call));
+        expect_buffers(row->name, beyond_forward(NULL, row->call));
 }
 
 /* ---- Steps and gradients again --------------------------------------------------------------- */
@@ -201,10 +200,10 @@ static void expect_no_growth(const form *f, gr_reduction reduction, bool record)
 Test(costs, a_second_step_takes_nothing_more)
 {
     EACH_FORM(f)
-    for (int record = 0; record < 2; record++) {
-        expect_no_growth(f, GR_MEAN, record);
-        expect_no_growth(f, GR_NONE, record);
-    }
+        for (int record = 0; record < 2; record++) {
+            expect_no_growth(f, GR_MEAN, record);
+            expect_no_growth(f, GR_NONE, record);
+        }
 }
 
 /* Whole steps of training, with each optimiser. */
@@ -272,23 +271,23 @@ static int64_t visits(const form *f, gr_reduction reduction, bool record, int un
 Test(costs, unrelated_ops_are_not_met)
 {
     EACH_FORM(f)
-    for (int reduction = GR_MEAN; reduction <= GR_NONE; reduction++)
-        for (int record = 0; record < 2; record++) {
-            const int64_t alone = visits(f, reduction, record, 0);
-            const int64_t among = visits(f, reduction, record, 1000);
-            cr_expect_eq(alone, among, "%s: %d entries, and %d among others", f->name, (int)alone,
-                         (int)among);
-            cr_expect_gt(alone, 0, "%s", f->name);
-            cr_expect_leq(alone, 150, "%s: %d entries", f->name, (int)alone);
-        }
+        for (int reduction = GR_MEAN; reduction <= GR_NONE; reduction++)
+            for (int record = 0; record < 2; record++) {
+                const int64_t alone = visits(f, reduction, record, 0);
+                const int64_t among = visits(f, reduction, record, 1000);
+                cr_expect_eq(alone, among, "%s: %d entries, and %d among others", f->name,
+                             (int)alone, (int)among);
+                cr_expect_gt(alone, 0, "%s", f->name);
+                cr_expect_leq(alone, 150, "%s: %d entries", f->name, (int)alone);
+            }
 }
 
 /* A cross entropy of two classes is one entry, whatever its options. */
 Test(costs, a_fused_loss_is_one_entry)
 {
     EACH_FORM(f)
-    if (strncmp(f->name, "bce", 3) == 0)
-        cr_expect_eq(visits(f, GR_MEAN, false, 10), 1, "%s", f->name);
+        if (strncmp(f->name, "bce", 3) == 0)
+            cr_expect_eq(visits(f, GR_MEAN, false, 10), 1, "%s", f->name);
 }
 
 /* ---- Without memory -------------------------------------------------------------------------- */

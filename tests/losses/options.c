@@ -579,7 +579,7 @@ static uint64_t hash_of(gr_dtype dtype)
             continue;
         gr_tensor *v = gr_variable(i == LOGITS ? x : u),
                   /* This one has no gradient for the target. */
-                  *dx;
+            *dx;
         gr_tensor *value = loss_of(i, v, &sets[0]);
         cr_assert_eq(gr_grad_with(value, gr_list(v), &dx, &(gr_grad_args){0}), GR_OK);
         hash = mixed(mixed(hash, value), dx);

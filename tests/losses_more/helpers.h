@@ -20,12 +20,12 @@ typedef struct spec {
     int axis;
 } spec;
 
+/* clang-format off */
 #define LOSSES(X)                                                                                  \
-    X(mse)                                                                                         \
-    X(l1)                                                                                          \
-    X(huber) X(smooth_l1) X(kl_div) X(poisson_nll) X(gaussian_nll) X(nll) X(cross_entropy)         \
-        X(multilabel_soft_margin) X(soft_margin) X(hinge_embedding) X(cosine_embedding)            \
-            X(triplet_margin) X(softmax) X(log_softmax)
+    X(mse) X(l1) X(huber) X(smooth_l1) X(kl_div) X(poisson_nll) X(gaussian_nll) X(nll)             \
+    X(cross_entropy) X(multilabel_soft_margin) X(soft_margin) X(hinge_embedding)                   \
+    X(cosine_embedding) X(triplet_margin) X(softmax) X(log_softmax)
+/* clang-format on */
 
 #define REDUCED .reduction = s->reduction
 static gr_tensor *call_mse(const spec *s) { return gr_mse(s->x, s->y, REDUCED); }

@@ -147,14 +147,19 @@ static void check_elements(const char *loss)
     }
 }
 
-#define ELEMENTS(name)                                                                             \
+#define CHECK_ELEMENTS(name)                                                                       \
     Test(values, name) { check_elements(#name); }
-ELEMENTS(mse)
-ELEMENTS(l1)
-ELEMENTS(huber) ELEMENTS(smooth_l1) ELEMENTS(kl_div) ELEMENTS(poisson_nll) ELEMENTS(gaussian_nll)
-    ELEMENTS(soft_margin) ELEMENTS(hinge_embedding)
+CHECK_ELEMENTS(mse)
+CHECK_ELEMENTS(l1)
+CHECK_ELEMENTS(huber)
+CHECK_ELEMENTS(smooth_l1)
+CHECK_ELEMENTS(kl_div)
+CHECK_ELEMENTS(poisson_nll)
+CHECK_ELEMENTS(gaussian_nll)
+CHECK_ELEMENTS(soft_margin)
+CHECK_ELEMENTS(hinge_embedding)
 
-        static void check_rows(const char *loss)
+static void check_rows(const char *loss)
 {
     for (int i = 0; i < TIMES * VARIANTS; i++) {
         spec s = sample_of(ctx, loss, i % VARIANTS, gr_shape(N, C));
@@ -180,13 +185,15 @@ ELEMENTS(huber) ELEMENTS(smooth_l1) ELEMENTS(kl_div) ELEMENTS(poisson_nll) ELEME
     }
 }
 
-#define ROWS(name)                                                                                 \
+#define CHECK_ROWS(name)                                                                           \
     Test(values, name) { check_rows(#name); }
-ROWS(nll)
-ROWS(cross_entropy)
-ROWS(multilabel_soft_margin) ROWS(cosine_embedding) ROWS(triplet_margin)
+CHECK_ROWS(nll)
+CHECK_ROWS(cross_entropy)
+CHECK_ROWS(multilabel_soft_margin)
+CHECK_ROWS(cosine_embedding)
+CHECK_ROWS(triplet_margin)
 
-    Test(values, softmax_and_its_logarithm)
+Test(values, softmax_and_its_logarithm)
 {
     for (int i = 0; i < TIMES; i++) {
         gr_tensor *x = sample(ctx, GR_F64, gr_shape(N, C), -30, 30);

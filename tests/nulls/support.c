@@ -172,10 +172,7 @@ gr_status own_add_rule(const gr_node *node, gr_tensor *g, int i, gr_tensor *into
 
 /* ---- Demands: all is given ------------------------------------------------------------------- */
 
-void expect_no_error(void)
-{
-    cr_expect_eq(gr_error(own), GR_OK, "%s", gr_error_message(own));
-}
+void expect_no_error(void) { cr_expect_eq(gr_error(own), GR_OK, "%s", gr_error_message(own)); }
 
 void given_tensor(gr_tensor *x) { cr_expect(x && !gr_failed(x), "it failed"); }
 void given_status(gr_status status) { cr_expect_eq(status, GR_OK, "%s", gr_status_name(status)); }

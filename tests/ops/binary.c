@@ -72,8 +72,7 @@ Test(binary, values)
     for (int dtype = GR_F32; dtype <= GR_F64; dtype++) {
         gr_tensor *a, *b;
         all_edges(dtype, &a, &b);
-        EACH_ROW(row, binary_rows)
-        {
+        EACH_ROW(row, binary_rows) {
             expect_reference(row, a, b);
             expect_reference(row, any_bits(ctx, dtype, 20001), any_bits(ctx, dtype, 20001));
             expect_reference(row, sample(ctx, dtype, gr_shape(5003), row->low, row->high),
@@ -91,8 +90,7 @@ Test(binary, narrow_values)
                   *c = sample(ctx, dtype, gr_shape(9001), -8, 8);
         gr_tensor *wide_a = gr_cast(a, GR_F32), *wide_b = gr_cast(b, GR_F32),
                   *wide_c = gr_cast(c, GR_F32);
-        EACH_ROW(row, binary_rows)
-        {
+        EACH_ROW(row, binary_rows) {
             cr_expect(same_bits(row->call(a, b), gr_cast(row->call(wide_a, wide_b), dtype)), "%s",
                       row->name);
             cr_expect(same_bits(row->call(b, c), gr_cast(row->call(wide_b, wide_c), dtype)), "%s",
@@ -107,8 +105,7 @@ Test(binary, nan_gives_nan)
     for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
         gr_tensor *nan = gr_full(ctx, dtype, gr_shape(19), NAN),
                   *one = gr_ones(ctx, dtype, gr_shape(19));
-        EACH_ROW(row, binary_rows)
-        {
+        EACH_ROW(row, binary_rows) {
             double *left = values_of(row->call(nan, one)), *right = values_of(row->call(one, nan));
             for (int i = 0; i < 19; i++)
                 cr_expect(isnan(left[i]) && isnan(right[i]), "%s %s", row->name,
@@ -123,8 +120,7 @@ Test(binary, nan_gives_nan)
 Test(binary, broadcast_values)
 {
     for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
-        EACH_ROW(row, binary_rows)
-        {
+        EACH_ROW(row, binary_rows) {
             for (int i = 0; i < PAIRS; i++) {
                 gr_tensor *a, *b;
                 operands(ctx, row, dtype, i, &a, &b);
@@ -143,8 +139,7 @@ Test(binary, broadcast_values)
 Test(binary, strided)
 {
     for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
-        EACH_ROW(row, binary_rows)
-        {
+        EACH_ROW(row, binary_rows) {
             gr_tensor *a = on_grid(ctx, row, dtype, gr_shape(90, 61), 0);
             gr_tensor *b = on_grid(ctx, row, dtype, gr_shape(61, 180), 1);
             gr_tensor *turned = gr_transpose(a), *sliced = gr_slice(b, 1, 1, 180, 2);
@@ -159,8 +154,7 @@ Test(binary, strided)
 
 Test(binary, empty)
 {
-    EACH_ROW(row, binary_rows)
-    {
+    EACH_ROW(row, binary_rows) {
         gr_tensor *none = gr_zeros(ctx, GR_F32, gr_shape(2, 0));
         expect_shape(row->call(none, none), gr_shape(2, 0));
         expect_shape(row->call(none, gr_ones(ctx, GR_F32, gr_shape(2, 1))), gr_shape(2, 0));
@@ -173,8 +167,7 @@ Test(binary, empty)
 
 Test(binary, scalars_adapt)
 {
-    EACH_ROW(row, binary_rows)
-    {
+    EACH_ROW(row, binary_rows) {
         for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
             gr_tensor *x = on_grid(ctx, row, dtype, gr_shape(5), 0), *two = gr_scalar(ctx, 2);
             gr_tensor *full = gr_full(ctx, dtype, gr_shape(5), 2);
@@ -197,8 +190,7 @@ static gr_tensor *apply_row(gr_tensors in, void *data)
 
 Test(binary, gradients)
 {
-    EACH_ROW(row, binary_rows)
-    {
+    EACH_ROW(row, binary_rows) {
         for (int i = 0; i < PAIRS; i++) {
             gr_tensor *a, *b;
             gr_gradcheck_report report;
@@ -223,8 +215,7 @@ static gr_tensor *apply_twice(gr_tensors in, void *data)
 
 Test(binary, an_operand_used_twice)
 {
-    EACH_ROW(row, binary_rows)
-    {
+    EACH_ROW(row, binary_rows) {
         gr_tensor *x = sample(ctx, GR_F64, gr_shape(4), 0.5, 3);
         cr_expect_eq(gr_gradcheck(apply_twice, (void *)(uintptr_t)row, gr_list(x), .order = 2),
                      GR_OK, "%s", row->name);
@@ -250,8 +241,7 @@ static gr_tensor *apply_planted(gr_tensors in, void *data)
 Test(binary, wrong_gradients_are_caught)
 {
     static const double factors[] = {1.0001, -1, 0};
-    EACH_ROW(row, binary_rows)
-    {
+    EACH_ROW(row, binary_rows) {
         for (int i = 0; i < 2 * COUNT_OF(factors); i++) {
             planted p = {row, i % 2, factors[i / 2]};
             gr_gradcheck_report report;
@@ -333,8 +323,7 @@ Test(binary, errors)
 {
     gr_context *other = new_context(NULL, 1);
     gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2, 3)), *wide = gr_ones(ctx, GR_F64, gr_shape(3));
-    EACH_ROW(row, binary_rows)
-    {
+    EACH_ROW(row, binary_rows) {
         cr_expect_eq(gr_error(gr_context_of(row->call(NULL, NULL))), GR_ERROR_NULL);
         cr_expect(gr_failed(row->call(x, NULL)));
         expect_named_error(ctx, row->name, GR_ERROR_NULL, "operand 1 is NULL");
@@ -376,5 +365,5 @@ static uint64_t one_op(gr_context *of, const void *data)
 Test(binary, memory)
 {
     EACH_ROW(row, binary_rows)
-    expect_survives(row->name, one_op, row);
+        expect_survives(row->name, one_op, row);
 }

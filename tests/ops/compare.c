@@ -32,8 +32,7 @@ Test(compare, values)
         if (dtype == GR_I64) /* f64 holds integers only up to 2^53 */
             x = gr_cast(sample(ctx, GR_F64, gr_shape(50), -0x1p53, 0x1p53), dtype);
         pairs_of(x, &a, &b);
-        EACH_ROW(row, compare_rows)
-        {
+        EACH_ROW(row, compare_rows) {
             expect_reference(row, a, b);
             cr_expect_eq(gr_dtype_of(row->call(a, b)), GR_BOOL);
         }
@@ -57,8 +56,7 @@ Test(compare, integers_of_two_dtypes_and_floats_of_two)
 
 Test(compare, broadcast_strided_and_empty)
 {
-    EACH_ROW(row, compare_rows)
-    {
+    EACH_ROW(row, compare_rows) {
         gr_tensor *a = gr_cast(sample(ctx, GR_F64, gr_shape(70, 81), -3, 3), GR_I32);
         gr_tensor *b = gr_cast(sample(ctx, GR_F64, gr_shape(70), -3, 3), GR_I32);
         gr_tensor *y = row->call(gr_transpose(a), b);
@@ -76,15 +74,14 @@ Test(compare, no_gradient)
 {
     gr_tensor *x = gr_variable(gr_ones(ctx, GR_F32, gr_shape(2)));
     EACH_ROW(row, compare_rows)
-    cr_expect_not(gr_requires_grad(row->call(x, x)), "%s", row->name);
+        cr_expect_not(gr_requires_grad(row->call(x, x)), "%s", row->name);
 }
 
 Test(compare, errors)
 {
     char message[128];
     gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2));
-    EACH_ROW(row, compare_rows)
-    {
+    EACH_ROW(row, compare_rows) {
         cr_expect_eq(gr_error(gr_context_of(row->call(NULL, NULL))), GR_ERROR_NULL);
         cr_expect(gr_failed(row->call(NULL, x)));
         snprintf(message, sizeof message, "%s: operand 0 is NULL", row->name);
@@ -112,7 +109,7 @@ static uint64_t one_op(gr_context *of, const void *data)
 Test(compare, memory)
 {
     EACH_ROW(row, compare_rows)
-    expect_survives(row->name, one_op, row);
+        expect_survives(row->name, one_op, row);
 }
 
 static void compare_bits(gr_context *other, const char *label, void *data)
@@ -122,7 +119,7 @@ static void compare_bits(gr_context *other, const char *label, void *data)
     gr_tensor *a = any_bits(other, GR_F32, 66001), *b = gr_slice(a, 0, 1, 66001, 1);
     a = gr_slice(a, 0, 0, -1, 1);
     EACH_ROW(row, compare_rows)
-    hash = hash * 31 + hash_of(gr_where(row->call(a, b), a, b));
+        hash = hash * 31 + hash_of(gr_where(row->call(a, b), a, b));
     *known = *known ? *known : hash;
     cr_expect_eq(hash, *known, "other bits with %s", label);
 }

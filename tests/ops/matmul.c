@@ -42,8 +42,8 @@ static const int64_t sizes[][3] = {{1, 1, 1},     {2, 3, 4},    {1, 7, 1},    {5
 
 static void expect_chains(gr_tensor *a, gr_tensor *b, const char *how)
 {
-    cr_expect(same_bits(gr_matmul(a, b), chains(a, b)), "%s %s %s %s", gr_dtype_name(gr_dtype_of(a)),
-              gr_shape_text(a).text, gr_shape_text(b).text, how);
+    cr_expect(same_bits(gr_matmul(a, b), chains(a, b)), "%s %s %s %s",
+              gr_dtype_name(gr_dtype_of(a)), gr_shape_text(a).text, gr_shape_text(b).text, how);
 }
 
 Test(matmul, values)

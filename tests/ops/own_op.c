@@ -53,20 +53,12 @@ static void wrong_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     dx[0] = gr_mul(g, gr_add(s, gr_mul(n->out, s)));
 }
 
-static const gr_op swish = {
-    .name = "swish", .arity = 1, .run = swish_run, .vjp = swish_vjp};
-static const gr_op fused = {.name = "swish",
-                            .arity = 1,
-                            .run = swish_run,
-                            .vjp = swish_vjp,
-                            .fused_vjp = swish_fused_vjp};
-static const gr_op wrong = {
-    .name = "swish", .arity = 1, .run = swish_run, .vjp = wrong_vjp};
-static const gr_op wrong_fused = {.name = "swish",
-                                  .arity = 1,
-                                  .run = swish_run,
-                                  .vjp = swish_vjp,
-                                  .fused_vjp = wrong_vjp};
+static const gr_op swish = {.name = "swish", .arity = 1, .run = swish_run, .vjp = swish_vjp};
+static const gr_op fused = {
+    .name = "swish", .arity = 1, .run = swish_run, .vjp = swish_vjp, .fused_vjp = swish_fused_vjp};
+static const gr_op wrong = {.name = "swish", .arity = 1, .run = swish_run, .vjp = wrong_vjp};
+static const gr_op wrong_fused = {
+    .name = "swish", .arity = 1, .run = swish_run, .vjp = swish_vjp, .fused_vjp = wrong_vjp};
 
 static gr_tensor *apply(const gr_op *op, gr_tensor *x) { return gr_apply_with(op, 1, &x, NULL); }
 static gr_tensor *apply_data(gr_tensors in, void *data) { return apply(data, in.at[0]); }
@@ -338,9 +330,9 @@ Test(own_op, several_results_of_many_operands)
     for (int k = 0; k < 9; k++)
         in[k] = sample(ctx, GR_F64, gr_shape(2), -0.5, 0.5);
     gr_gradcheck_report report;
-    cr_expect_eq(gr_gradcheck(powers_mixed, NULL, ((gr_tensors){9, in}), .order = 2,
-                              .report = &report),
-                 GR_OK);
+    cr_expect_eq(
+        gr_gradcheck(powers_mixed, NULL, ((gr_tensors){9, in}), .order = 2, .report = &report),
+        GR_OK);
     cr_expect_eq(report.bad, 0);
 }
 

@@ -413,12 +413,13 @@ static void expect_cast(gr_tensor *x, gr_dtype to)
     gr_tensor *y = gr_cast(x, to), *z = gr_cast(gr_slice(x, 0, 0, gr_numel(x), 7), to);
     cr_expect_eq(gr_dtype_of(y), to);
     for (int64_t i = 0; i < gr_numel(x); i++) {
-        const long double in = element(gr_dtype_of(x), gr_bytes(x) + i * gr_dtype_size(gr_dtype_of(x)));
+        const long double in =
+            element(gr_dtype_of(x), gr_bytes(x) + i * gr_dtype_size(gr_dtype_of(x)));
         const long double want = converted(in, to),
                           got = element(to, gr_bytes(y) + i * gr_dtype_size(to));
         cr_assert((got == want && signbit(got) == signbit(want)) || (isnan(got) && isnan(want)),
-                  "%s %La to %s is %La, not %La", gr_dtype_name(gr_dtype_of(x)), in, gr_dtype_name(to),
-                  got, want);
+                  "%s %La to %s is %La, not %La", gr_dtype_name(gr_dtype_of(x)), in,
+                  gr_dtype_name(to), got, want);
     }
     cr_expect(same_bits(z, gr_slice(y, 0, 0, gr_numel(y), 7)), "%s to %s, strided",
               gr_dtype_name(gr_dtype_of(x)), gr_dtype_name(to));

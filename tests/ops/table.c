@@ -63,7 +63,7 @@ static bool is_no_op(const char *name)
 {
     bool found = false;
     EACH_ROW(row, no_ops)
-    found = found || lists(row->names, name);
+        found = found || lists(row->names, name);
     return found;
 }
 
@@ -163,13 +163,13 @@ static bool has_row(const char *name)
 {
     bool found = false;
     EACH_ROW(row, unary_rows)
-    found = found || strcmp(name, row->name) == 0;
+        found = found || strcmp(name, row->name) == 0;
     EACH_ROW(row, binary_rows)
-    found = found || strcmp(name, row->name) == 0;
+        found = found || strcmp(name, row->name) == 0;
     EACH_ROW(row, compare_rows)
-    found = found || strcmp(name, row->name) == 0;
+        found = found || strcmp(name, row->name) == 0;
     EACH_ROW(row, sample_rows)
-    found = found || strcmp(name, row->name) == 0;
+        found = found || strcmp(name, row->name) == 0;
     return found;
 }
 
@@ -179,8 +179,10 @@ Test(table, every_exported_op_has_a_row)
     for (int i = 0; i < COUNT_OF(exported); i++) {
         const bool row = has_row(exported[i]), no_op = is_no_op(exported[i]);
         ops += row;
-        cr_expect(row || no_op, "gr_%s is exported: it needs a row in ops.def or in SAMPLES, or a "
-                  "reason in no_ops", exported[i]);
+        cr_expect(row || no_op,
+                  "gr_%s is exported: it needs a row in ops.def or in SAMPLES, or a "
+                  "reason in no_ops",
+                  exported[i]);
         cr_expect_not(row && no_op, "gr_%s has a row and is called no op", exported[i]);
     }
     cr_expect_eq(ops, row_count() + COUNT_OF(sample_rows), "rows of what is not exported");
@@ -193,13 +195,13 @@ Test(table, every_reason_is_needed)
 {
     char name[64];
     EACH_ROW(row, no_ops)
-    for (const char *at = row->names; sscanf(at, "%63s", name) == 1; at += strlen(name)) {
-        bool found = false;
-        for (int i = 0; i < COUNT_OF(exported); i++)
-            found = found || lists(name, exported[i]);
-        cr_expect(found, "no_ops (%s): gr_%s is not exported", row->reason, name);
-        at += strspn(at, " ");
-    }
+        for (const char *at = row->names; sscanf(at, "%63s", name) == 1; at += strlen(name)) {
+            bool found = false;
+            for (int i = 0; i < COUNT_OF(exported); i++)
+                found = found || lists(name, exported[i]);
+            cr_expect(found, "no_ops (%s): gr_%s is not exported", row->reason, name);
+            at += strspn(at, " ");
+        }
 }
 
 /* ---- Every row is exercised ------------------------------------------------------------------ */
@@ -227,9 +229,9 @@ static void check_gradient(const struct sample_row *row)
     gr_tensor *in[3];
     for (int i = 0; i < 3; i++)
         in[i] = sample(ctx, GR_F64, gr_shape(3, 4), 0.1, 0.9);
-    const gr_status status = gr_gradcheck_with(
-        row->call, NULL, (gr_tensors){row->operands, in},
-        &(gr_gradcheck_args){.order = 2, .report = &report, .name = row->name});
+    const gr_status status =
+        gr_gradcheck_with(row->call, NULL, (gr_tensors){row->operands, in},
+                          &(gr_gradcheck_args){.order = 2, .report = &report, .name = row->name});
     cr_expect_eq(status, GR_OK, "%s: %s, %d of %d entries", row->name, gr_status_name(status),
                  (int)report.bad, (int)report.checked);
     cr_expect_gt(report.checked, 0, "%s", row->name);
@@ -237,8 +239,7 @@ static void check_gradient(const struct sample_row *row)
 
 Test(table, samples_run)
 {
-    EACH_ROW(row, sample_rows)
-    {
+    EACH_ROW(row, sample_rows) {
         run_sample(row, GR_F32);
         run_sample(row, GR_F64);
     }
@@ -247,11 +248,11 @@ Test(table, samples_run)
 Test(table, samples_have_right_gradients)
 {
     EACH_ROW(row, sample_rows)
-    if (row->slope == SMOOTH)
-        check_gradient(row);
+        if (row->slope == SMOOTH)
+            check_gradient(row);
 }
 
-/* ---- Whatever computes is an entry that can be run again -------------------------------------- */
+/* ---- Whatever computes is an entry that can be run again ------------------------------------- */
 
 /* Hashes the bits of an entry's results. */
 static uint64_t results_hash(const gr_entry *entry)
@@ -328,13 +329,13 @@ static gr_tensor *call_compare(gr_tensors in, void *row)
 Test(table, entries_run_again)
 {
     EACH_ROW(row, unary_rows)
-    expect_again(row->name, call_unary, 1, (void *)(uintptr_t)row);
+        expect_again(row->name, call_unary, 1, (void *)(uintptr_t)row);
     EACH_ROW(row, binary_rows)
-    expect_again(row->name, call_binary, 2, (void *)(uintptr_t)row);
+        expect_again(row->name, call_binary, 2, (void *)(uintptr_t)row);
     EACH_ROW(row, compare_rows)
-    expect_again(row->name, call_compare, 2, (void *)(uintptr_t)row);
+        expect_again(row->name, call_compare, 2, (void *)(uintptr_t)row);
     EACH_ROW(row, sample_rows)
-    expect_again(row->name, row->call, row->operands, NULL);
+        expect_again(row->name, row->call, row->operands, NULL);
 }
 
 /* Each elementwise row has a formula. */
@@ -346,11 +347,11 @@ Test(table, elementwise_entries_have_a_formula)
     for (int i = 0; i < 3; i++)
         in[i] = sample(ctx, GR_F32, gr_shape(3, 4), 0.2, 0.9);
     EACH_ROW(row, unary_rows)
-    row->call(in[0]);
+        row->call(in[0]);
     EACH_ROW(row, binary_rows)
-    row->call(in[0], in[1]);
+        row->call(in[0], in[1]);
     EACH_ROW(row, sample_rows)
-    row->call((gr_tensors){row->operands, in}, NULL);
+        row->call((gr_tensors){row->operands, in}, NULL);
     int count = 0;
     for (gr_entry *entry = ctx->program.last; entry; entry = entry->previous) {
         const gr_op *op = entry->node.op;
@@ -366,13 +367,11 @@ Test(table, elementwise_entries_have_a_formula)
 
 Test(table, rows_say_what_can_be_checked)
 {
-    EACH_ROW(row, unary_rows)
-    {
+    EACH_ROW(row, unary_rows) {
         cr_expect_lt(row->low, row->high, "%s", row->name);
         cr_expect(isnan(row->reference(NAN)), "%s", row->name);
     }
-    EACH_ROW(row, binary_rows)
-    {
+    EACH_ROW(row, binary_rows) {
         cr_expect_lt(row->low, row->high, "%s", row->name);
         cr_expect(isnan(row->reference(NAN, 1)) && isnan(row->reference(1, NAN)), "%s", row->name);
     }

@@ -44,8 +44,8 @@ static void expect_reference(const unary_row *row, gr_tensor *x)
         at = off > worst ? in[i] : at;
         worst = off > worst ? off : worst;
     }
-    cr_expect_leq(worst, allowed(row->name), "%s %s(%a) is off by %g ulp", gr_dtype_name(gr_dtype_of(x)),
-                  row->name, at, worst);
+    cr_expect_leq(worst, allowed(row->name), "%s %s(%a) is off by %g ulp",
+                  gr_dtype_name(gr_dtype_of(x)), row->name, at, worst);
     free(in);
     free(out);
 }
@@ -53,8 +53,7 @@ static void expect_reference(const unary_row *row, gr_tensor *x)
 Test(unary, values)
 {
     for (int dtype = GR_F32; dtype <= GR_F64; dtype++) {
-        EACH_ROW(row, unary_rows)
-        {
+        EACH_ROW(row, unary_rows) {
             expect_reference(row, edges(ctx, dtype));
             expect_reference(row, any_bits(ctx, dtype, 20001));
             expect_reference(row, sample(ctx, dtype, gr_shape(10007), row->low, row->high));
@@ -75,8 +74,8 @@ Test(unary, narrow_values)
         gr_tensor *x = gr_from_data(ctx, dtype, gr_shape(COUNT_OF(all)), all);
         gr_tensor *wide = gr_cast(x, GR_F32);
         EACH_ROW(row, unary_rows)
-        cr_expect(same_bits(row->call(x), gr_cast(row->call(wide), dtype)), "%s %s", row->name,
-                  gr_dtype_name(dtype));
+            cr_expect(same_bits(row->call(x), gr_cast(row->call(wide), dtype)), "%s %s", row->name,
+                      gr_dtype_name(dtype));
     }
     expect_fine(ctx);
 }
@@ -85,8 +84,7 @@ Test(unary, nan_gives_nan)
 {
     for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
         gr_tensor *x = gr_full(ctx, dtype, gr_shape(19), NAN);
-        EACH_ROW(row, unary_rows)
-        {
+        EACH_ROW(row, unary_rows) {
             double *out = values_of(row->call(x));
             for (int i = 0; i < 19; i++)
                 cr_expect(isnan(out[i]), "%s %s", row->name, gr_dtype_name(dtype));
@@ -97,8 +95,7 @@ Test(unary, nan_gives_nan)
 
 Test(unary, empty_and_0d)
 {
-    EACH_ROW(row, unary_rows)
-    {
+    EACH_ROW(row, unary_rows) {
         expect_shape(row->call(gr_zeros(ctx, GR_F32, gr_shape(0))), gr_shape(0));
         expect_shape(row->call(gr_zeros(ctx, GR_F64, gr_shape(2, 0, 3))), gr_shape(2, 0, 3));
         const double x = row->slope == FLAT ? 3 : row->low + 0.75 * (row->high - row->low);
@@ -129,8 +126,7 @@ static gr_tensor *sparse(gr_tensor *x)
 Test(unary, strided)
 {
     for (int dtype = GR_F32; dtype <= GR_BF16; dtype++) {
-        EACH_ROW(row, unary_rows)
-        {
+        EACH_ROW(row, unary_rows) {
             gr_tensor *x = inside(ctx, row, dtype, gr_shape(61, 97)), *y = row->call(x);
             gr_tensor *line = gr_slice(x, 0, 3, 4, 1);
             gr_tensor *repeated = gr_expand(line, gr_shape(5, 61, 97));
@@ -147,8 +143,7 @@ Test(unary, strided)
 
 Test(unary, strided_gradients)
 {
-    EACH_ROW(row, unary_rows)
-    {
+    EACH_ROW(row, unary_rows) {
         if (row->slope == FLAT)
             continue;
         gr_tensor *x = gr_variable(inside(ctx, row, GR_F64, gr_shape(7, 11)));
@@ -168,8 +163,7 @@ static gr_tensor *apply_row(gr_tensors in, void *data)
 
 Test(unary, gradients)
 {
-    EACH_ROW(row, unary_rows)
-    {
+    EACH_ROW(row, unary_rows) {
         if (row->slope == FLAT)
             continue;
         gr_gradcheck_report report;
@@ -203,8 +197,7 @@ static gr_tensor *apply_planted(gr_tensors in, void *data)
 Test(unary, wrong_gradients_are_caught)
 {
     static const double factors[] = {1.0001, -1, 0};
-    EACH_ROW(row, unary_rows)
-    {
+    EACH_ROW(row, unary_rows) {
         for (int i = 0; row->slope != FLAT && i < COUNT_OF(factors); i++) {
             planted p = {row, factors[i]};
             gr_gradcheck_report report;
@@ -219,8 +212,7 @@ Test(unary, wrong_gradients_are_caught)
 
 Test(unary, flat_rows_pass_no_gradient)
 {
-    EACH_ROW(row, unary_rows)
-    {
+    EACH_ROW(row, unary_rows) {
         gr_tensor *x = gr_variable(inside(ctx, row, GR_F64, gr_shape(9))), *y = row->call(x);
         cr_expect_eq(gr_requires_grad(y), row->slope != FLAT, "%s", row->name);
         if (row->slope != FLAT)
@@ -234,8 +226,7 @@ Test(unary, flat_rows_pass_no_gradient)
 /* Compares the gradients in f32 with those in f64 at the same points. */
 Test(unary, narrow_gradients)
 {
-    EACH_ROW(row, unary_rows)
-    {
+    EACH_ROW(row, unary_rows) {
         if (row->slope == FLAT)
             continue;
         gr_tensor *x = gr_variable(inside(ctx, row, GR_F32, gr_shape(4001)));
@@ -326,17 +317,18 @@ static void compare_rules(const unary_row *row, gr_tensor *x, gr_tensor *seed)
 Test(unary, fused_rules_have_the_bits_of_the_composed_ones)
 {
     EACH_ROW(row, unary_rows)
-    for (int dtype = GR_F32; dtype <= GR_F64 && row->slope != FLAT; dtype++) {
-        gr_tensor *x = edges(ctx, dtype), *any = any_bits(ctx, dtype, 5000);
-        compare_rules(row, x, NULL);
-        for (int shift = 1; shift < 8; shift++) {
-            const int64_t n = gr_numel(x);
-            gr_tensor *turned = gr_slice(x, 0, shift, n, 1), *seed = gr_slice(x, 0, 0, n - shift, 1);
-            compare_rules(row, turned, seed);
+        for (int dtype = GR_F32; dtype <= GR_F64 && row->slope != FLAT; dtype++) {
+            gr_tensor *x = edges(ctx, dtype), *any = any_bits(ctx, dtype, 5000);
+            compare_rules(row, x, NULL);
+            for (int shift = 1; shift < 8; shift++) {
+                const int64_t n = gr_numel(x);
+                gr_tensor *turned = gr_slice(x, 0, shift, n, 1),
+                          *seed = gr_slice(x, 0, 0, n - shift, 1);
+                compare_rules(row, turned, seed);
+            }
+            compare_rules(row, any, any_bits(ctx, dtype, 5000));
+            compare_rules(row, gr_transpose(gr_reshape(any, gr_shape(50, 100))), NULL);
         }
-        compare_rules(row, any, any_bits(ctx, dtype, 5000));
-        compare_rules(row, gr_transpose(gr_reshape(any, gr_shape(50, 100))), NULL);
-    }
 }
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
@@ -344,8 +336,7 @@ Test(unary, fused_rules_have_the_bits_of_the_composed_ones)
 Test(unary, errors)
 {
     char message[128];
-    EACH_ROW(row, unary_rows)
-    {
+    EACH_ROW(row, unary_rows) {
         gr_tensor *none = row->call(NULL);
         cr_expect(gr_failed(none));
         cr_expect_eq(gr_error(gr_context_of(none)), GR_ERROR_NULL);
@@ -395,7 +386,7 @@ static uint64_t one_op(gr_context *of, const void *data)
 Test(unary, memory)
 {
     EACH_ROW(row, unary_rows)
-    expect_survives(row->name, one_op, row);
+        expect_survives(row->name, one_op, row);
 }
 
 /* ---- Single ops ------------------------------------------------------------------------------ */
