@@ -142,9 +142,9 @@ static bool sweep_into(gr_checker *c, gr_tensor *output, gr_tensor *seed, bool r
     return done;
 }
 
-/* Computes the row of element `at` of an output. The seed is negative and not 1, so that a rule that
-   is not linear in it, such as one with g * g or |g|, gives another row. A power of two loses no
-   digit. */
+/* Computes the row of element `at` of an output. The seed is negative and not 1, so that a rule
+   that is not linear in it, such as one with g * g or |g|, gives another row. A power of two loses
+   no digit. */
 static bool sweep_row(gr_checker *c, gr_tensor *output, int64_t at, bool record, double *row)
 {
     c->seed[at] = -0.5;

@@ -194,8 +194,8 @@ bool gr_prepare_gradients(gr_parameter_state *list)
     return true;
 }
 
-/* The gradient takes the sum's buffer. Its count of writes goes on from the old one, so that an entry
-   that read the old elements notices the change. */
+/* The gradient takes the sum's buffer. Its count of writes goes on from the old one, so that an
+   entry that read the old elements notices the change. */
 static void take_over(gr_tensor *gradient, gr_tensor *sum)
 {
     const int64_t writes = gr_bytes(gradient) ? gr_writes(gradient) : 0;
