@@ -178,6 +178,19 @@ static gr_tensor *over_all_classes(const labels *l, gr_tensor *logp, gr_tensor *
     return gr_where(gr_reshape(l->kept, gr_shape_of(all)), all, number(all, 0));
 }
 
+/* What label smoothing e leaves the target, and what each of C classes gets. */
+typedef struct smoothing {
+    double rest, share;
+} smoothing;
+
+static smoothing smoothing_of(double e, int64_t classes)
+{
+    const gr_float_mode host = gr_float_mode_begin();
+    const smoothing s = {1 - e, e / (double)classes};
+    gr_float_mode_end(host);
+    return s;
+}
+
 /* -w[t] logp[t]. With smoothing e it is (1-e) of that, plus e/C of the sum over all classes. */
 static gr_tensor *nll(const labels *l, gr_tensor *logp, gr_tensor *weight, double e,
                       gr_reduction reduction)
@@ -188,9 +201,9 @@ static gr_tensor *nll(const labels *l, gr_tensor *logp, gr_tensor *weight, doubl
     if (w)
         losses = gr_mul(weights, losses);
     if (e != 0) {
+        const smoothing s = smoothing_of(e, l->classes);
         gr_tensor *all = over_all_classes(l, logp, w);
-        losses = gr_add(gr_mul(losses, number(losses, 1 - e)),
-                        gr_mul(all, number(all, e / (double)l->classes)));
+        losses = gr_add(gr_mul(losses, number(losses, s.rest)), gr_mul(all, number(all, s.share)));
     }
     return reduce(l, losses, weights, reduction);
 }
@@ -218,8 +231,10 @@ gr_tensor *gr_nll_with(gr_tensor *input, const gr_nll_args *args)
 static gr_tensor *of_probabilities(gr_tensor *logp, gr_tensor *y, gr_tensor *weight, double e,
                                    gr_reduction reduction)
 {
-    if (e != 0)
-        y = gr_add(gr_mul(y, number(y, 1 - e)), number(y, e / (double)classes_of(logp)));
+    if (e != 0) {
+        const smoothing s = smoothing_of(e, classes_of(logp));
+        y = gr_add(gr_mul(y, number(y, s.rest)), number(y, s.share));
+    }
     gr_tensor *terms = gr_mul(y, logp);
     if (weight)
         terms = gr_mul(terms, along_classes(logp, weight));

@@ -33,6 +33,15 @@ static gr_tensor *keep_or_put_back(gr_context *ctx, gr_tensor *x, uint64_t strea
     return x;
 }
 
+/* Returns sqrt(a / b) in the standard mode of the processor. */
+static double root_of_ratio(double a, double b)
+{
+    const gr_float_mode host = gr_float_mode_begin();
+    const double root = sqrt(a / b);
+    gr_float_mode_end(host);
+    return root;
+}
+
 gr_tensor *gr_kaiming(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in)
 {
     gr_tensor *failed;
@@ -42,7 +51,7 @@ gr_tensor *gr_kaiming(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in)
         return ctx->failed;
     const uint64_t stream = ctx->stream;
     gr_tensor *normal = gr_randn(ctx, dtype, weight_shape(out, in));
-    gr_tensor *x = gr_mul(normal, gr_scalar(ctx, sqrt(2 / (double)in)));
+    gr_tensor *x = gr_mul(normal, gr_scalar(ctx, root_of_ratio(2, (double)in)));
     return keep_or_put_back(ctx, x, stream);
 }
 
@@ -54,7 +63,7 @@ gr_tensor *gr_xavier(gr_context *ctx, gr_dtype dtype, int64_t out, int64_t in)
     if (check_weights(ctx, "xavier", dtype, out, in) != GR_OK)
         return ctx->failed;
     const uint64_t stream = ctx->stream;
-    const double bound = sqrt(6 / ((double)in + (double)out));
+    const double bound = root_of_ratio(6, (double)in + (double)out);
     gr_tensor *centred = gr_sub(gr_rand(ctx, dtype, weight_shape(out, in)), gr_scalar(ctx, 0.5));
     return keep_or_put_back(ctx, gr_mul(centred, gr_scalar(ctx, 2 * bound)), stream);
 }

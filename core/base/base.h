@@ -10,6 +10,7 @@
 #define GR_NO_PLACES /* inside the library, a call's place is the place of the user's call */
 #endif
 #include <gradus/core.h>
+#include "core/base/float_mode.h"
 #include "kernels/kernels.h"
 
 typedef struct gr_scope gr_scope;

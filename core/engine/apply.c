@@ -205,7 +205,9 @@ static gr_status run_call(gr_call *call)
     if (!call->op->run) /* a view or a feed */
         return GR_OK;
     const bool flat = !(call->op->flags & (GR_OP_STRIDED | GR_OP_IN_PLACE)) && call->count > 0;
+    const gr_float_mode host = gr_float_mode_begin();
     const gr_status status = flat ? run_flattened(call) : run_with_scratch(call);
+    gr_float_mode_end(host);
     return status == GR_OK ? GR_OK : gr_fail(call->ctx, status, call->op->name, "failed");
 }
 

@@ -444,10 +444,13 @@ bool gr_sweep_back(gr_sweep_state *s, gr_tensor *y, gr_tensor *seed)
     if (!first)
         return false;
     gr_history_of(y)->sum = first;
-    for (gr_entry *entry = s->youngest; entry; entry = entry->older)
-        if (wants_any(entry) && has_upstream(s, entry) && !run_rule(s, entry))
-            return false;
-    return true;
+    bool done = true;
+    const gr_float_mode host = gr_float_mode_begin(); /* rules compute numbers, such as 1/n */
+    for (gr_entry *entry = s->youngest; entry && done; entry = entry->older)
+        if (wants_any(entry) && has_upstream(s, entry))
+            done = run_rule(s, entry);
+    gr_float_mode_end(host);
+    return done;
 }
 
 /* ---- Sweeps for a list of inputs ------------------------------------------------------------- */

@@ -242,8 +242,11 @@ static void convert_run(gr_dtype from, const char *in, int64_t stride, gr_dtype 
 
 void gr_convert(gr_dtype from, const void *in, gr_dtype to, void *out, int64_t count)
 {
-    if (count) /* for no elements the address may be NULL */
-        convert_run(from, in, 1, to, out, count);
+    if (!count) /* the address may be NULL */
+        return;
+    const gr_float_mode host = gr_float_mode_begin();
+    convert_run(from, in, 1, to, out, count);
+    gr_float_mode_end(host);
 }
 
 /* ---- Readers --------------------------------------------------------------------------------- */
@@ -341,5 +344,7 @@ void gr_copy_elements(const gr_tensor *x, const gr_dims *shape, gr_dtype to, voi
 {
     gr_reader reader;
     gr_reader_begin(&reader, x, shape);
+    const gr_float_mode host = gr_float_mode_begin();
     gr_reader_read(&reader, 0, gr_dims_count(shape), to, out);
+    gr_float_mode_end(host);
 }

@@ -24,6 +24,10 @@
  * A pointer argument must not be NULL unless its comment allows NULL. The call fails with NULL.
  *
  * Use a context from one thread at a time. Threads may use different contexts at the same time.
+ * A child made by fork may use gradus too, and also contexts of its parent. It computes with one
+ * thread, because fork does not copy OpenMP's threads, and gets the same bits.
+ * The floating-point mode of a thread (flush to zero, rounding, traps) changes no result: gradus
+ * sets the standard mode while it computes and then gives back the thread's own.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -6,6 +6,8 @@
  */
 #include "tests/common/common.h"
 #include <omp.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 TestSuite(threads, .init = begin, .fini = end);
 
@@ -95,6 +97,45 @@ Test(threads, large_ops_use_all_of_them_and_small_ones_one)
         expect_threads(row->call, row->name, 1, 512, 1);
         expect_threads(row->call, row->name, THREADS, 16, 1);
     }
+}
+
+/* ---- Fork ------------------------------------------------------------------------------------ */
+
+static uint64_t product_hash(void)
+{
+    gr_context *own = gr_context_new(&(gr_context_options){.threads = THREADS});
+    gr_tensor *x = gr_randn(own, GR_F32, gr_shape(512, 512));
+    const uint64_t hash = hash_of(product(x));
+    return gr_context_free(own) == GR_OK ? hash : 0;
+}
+
+/* What product_hash returns in a child; 0 if the child does not end within 20 seconds. */
+static uint64_t hash_in_child(void)
+{
+    int ends[2];
+    uint64_t hash = 0;
+    cr_assert_eq(pipe(ends), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        hash = product_hash();
+        _exit(write(ends[1], &hash, sizeof hash) != (ssize_t)sizeof hash);
+    }
+    cr_assert_gt(child, 0);
+    close(ends[1]);
+    if (read(ends[0], &hash, sizeof hash) != (ssize_t)sizeof hash)
+        hash = 0;
+    close(ends[0]);
+    waitpid(child, NULL, 0);
+    return hash;
+}
+
+Test(threads, a_child_of_fork_computes_the_same, .timeout = 60)
+{
+    const uint64_t here = product_hash();
+    cr_expect_neq(here, 0);
+    cr_expect_eq(hash_in_child(), here);
+    cr_expect_eq(product_hash(), here);
 }
 
 /* ---- Scratch --------------------------------------------------------------------------------- */

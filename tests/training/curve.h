@@ -51,15 +51,15 @@ static inline uint64_t fnv_tensors(uint64_t hash, gr_tensors list)
 static inline gr_status curve_step(const gr_mlp *mlp, gr_tensor *x, gr_tensor *y,
                                    gr_optimizer *optimizer, double *loss)
 {
-    gr_context *ctx = gr_context_of(x);
-    gr_scope_begin(ctx);
+    gr_context *own = gr_context_of(x);
+    gr_scope_begin(own);
     gr_tensor *mean = gr_bce_with_logits(gr_mlp_forward(mlp, x), y);
     gr_status status = gr_backward(mean);
     if (status == GR_OK) {
         *loss = gr_item(mean);
         status = gr_step(optimizer);
     }
-    const gr_status end = gr_scope_end(ctx);
+    const gr_status end = gr_scope_end(own);
     return status == GR_OK ? end : status;
 }
 
@@ -67,29 +67,29 @@ static inline gr_status curve_step(const gr_mlp *mlp, gr_tensor *x, gr_tensor *y
    and returns 0 after it. isa and threads have the same meaning as in gr_context_options. */
 static inline uint64_t curve_hash(const curve_problem *problem, const char *isa, int threads)
 {
-    gr_context *ctx =
+    gr_context *own =
         gr_context_new(&(gr_context_options){.seed = 17, .isa = isa, .threads = threads});
     const int64_t outputs = problem->sizes[problem->count - 1];
-    gr_tensor *x = gr_randn(ctx, GR_F32, gr_shape(problem->rows, CURVE_INPUTS));
-    gr_tensor *noise = gr_rand(ctx, GR_F32, gr_shape(problem->rows, outputs));
-    gr_tensor *first = gr_sigmoid(gr_mul(gr_slice(x, 1, 0, 1, 1), gr_scalar(ctx, 3)));
+    gr_tensor *x = gr_randn(own, GR_F32, gr_shape(problem->rows, CURVE_INPUTS));
+    gr_tensor *noise = gr_rand(own, GR_F32, gr_shape(problem->rows, outputs));
+    gr_tensor *first = gr_sigmoid(gr_mul(gr_slice(x, 1, 0, 1, 1), gr_scalar(own, 3)));
     gr_tensor *y = gr_cast(gr_less(noise, first), GR_F32);
-    gr_mlp *mlp = gr_mlp_new(ctx, GR_F32, GR_TANH, problem->count, problem->sizes);
-    gr_optimizer *adam = gr_adam(ctx, gr_mlp_parameters(mlp), .lr = 0.01);
+    gr_mlp *mlp = gr_mlp_new(own, GR_F32, GR_TANH, problem->count, problem->sizes);
+    gr_optimizer *adam = gr_adam(own, gr_mlp_parameters(mlp), .lr = 0.01);
 
     uint64_t hash = fnv_start;
-    for (int step = 0; step < CURVE_STEPS && gr_error(ctx) == GR_OK; step++) {
+    for (int step = 0; step < CURVE_STEPS && gr_error(own) == GR_OK; step++) {
         double loss = 0;
         if (curve_step(mlp, x, y, adam, &loss) == GR_OK)
             hash = fnv(hash, &loss, sizeof loss);
     }
     hash = fnv_tensors(hash, gr_mlp_parameters(mlp));
     hash = fnv_tensors(hash, gr_optimizer_state(adam));
-    if (gr_error(ctx) != GR_OK) {
-        fprintf(stderr, "%s: %s\n", problem->name, gr_error_message(ctx));
+    if (gr_error(own) != GR_OK) {
+        fprintf(stderr, "%s: %s\n", problem->name, gr_error_message(own));
         hash = 0;
     }
-    return gr_context_free(ctx) == GR_OK ? hash : 0;
+    return gr_context_free(own) == GR_OK ? hash : 0;
 }
 
 #endif
