@@ -36,4 +36,10 @@ extern const gr_rule gr_sgd_rule, gr_momentum_rule, gr_adam_rule, gr_adamw_rule;
 /* steps <- steps + 1, in place. steps is i64 and 0-d. */
 extern const gr_op gr_count_step_op;
 
+/* A half parameter has an f32 copy, its master, that is updated instead of it. In place:
+       meet_master(master, parameter): master <- parameter where it does not round to it, because
+                                       the parameter has been written since
+       round_master(parameter, master): parameter <- master */
+extern const gr_op gr_meet_master_op, gr_round_master_op;
+
 #endif

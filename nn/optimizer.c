@@ -5,7 +5,8 @@
  *
  * Besides the parameters, a step changes only the state tensors. Their order is: the momentum of
  * each parameter, or its m and v (f64 for an f64 parameter, else f32); then, for Adam, the powers
- * b1^t and b2^t of each parameter (f64 [parameters, 2]); then the number of steps (i64, 0-d). t
+ * b1^t and b2^t of each parameter (f64 [parameters, 2]); then the master of each half parameter
+ * (f32); then the number of steps (i64, 0-d). t
  * counts the steps of one parameter: it does not change in a step without a gradient. If gr_write
  * copies the state to a new optimiser, that one continues where this one stopped.
  *
@@ -21,8 +22,9 @@ struct gr_optimizer {
     const gr_rule *rule;
     gr_step_settings settings;
     int64_t count;          /* number of parameters */
-    gr_tensor **parameters; /* one block holds all three lists */
+    gr_tensor **parameters; /* one block holds all lists */
     gr_tensor **powers;     /* one view for each parameter; NULL if the rule has no powers */
+    gr_tensor **masters;    /* of each parameter; NULL if it is no half */
     int64_t state_count;
     gr_tensor **state;
 };
@@ -57,14 +59,21 @@ static void step_parameter(const gr_optimizer *o, int64_t k, gr_tensor *gradient
                            int line)
 {
     const gr_rule *rule = o->rule;
-    gr_tensor *in[GR_RULE_OPERANDS] = {o->parameters[k]};
+    gr_tensor *parameter = o->parameters[k], *master = o->masters[k];
+    gr_tensor *in[GR_RULE_OPERANDS] = {master ? master : parameter};
     int count = 1;
+    if (master)
+        gr_apply_in_place(&gr_meet_master_op, 2, (gr_tensor *[]){master, parameter}, NULL, file,
+                          line);
     for (int i = 0; i < rule->moments; i++)
         in[count++] = o->state[k * rule->moments + i];
     if (rule->corrected)
         in[count++] = o->powers[k];
     in[count++] = gradient;
     gr_apply_in_place(&rule->op, count, in, &o->settings, file, line);
+    if (master)
+        gr_apply_in_place(&gr_round_master_op, 2, (gr_tensor *[]){parameter, master}, NULL, file,
+                          line);
 }
 
 gr_status gr_step(gr_optimizer *optimizer) { return gr_step_here(optimizer, NULL, 0); }
@@ -183,6 +192,8 @@ static bool make_powers(gr_optimizer *o, const char *op, gr_tensor **state)
     return made;
 }
 
+static bool is_half(const gr_tensor *x) { return gr_dtype_size(gr_type(x)) == 2; }
+
 /* Makes the list of the state tensors. False after MEMORY. */
 static bool make_state(gr_optimizer *o, const char *op)
 {
@@ -197,6 +208,13 @@ static bool make_state(gr_optimizer *o, const char *op)
     }
     if (o->rule->corrected && !make_powers(o, op, state++))
         return false;
+    for (int64_t k = 0; k < o->count; k++)
+        if (is_half(o->parameters[k])) {
+            o->masters[k] = *state =
+                zeros_in_root(o->ctx, op, GR_F32, gr_shape_of(o->parameters[k]));
+            if (!*state++)
+                return false;
+        }
     return (*state = zeros_in_root(o->ctx, op, GR_I64, (gr_dims){0})) != NULL;
 }
 
@@ -204,13 +222,16 @@ static bool make_state(gr_optimizer *o, const char *op)
 static gr_status fill(gr_optimizer *o, const char *op, gr_tensors parameters)
 {
     const int64_t size = (int64_t)sizeof(gr_tensor *), count = parameters.count;
-    const int64_t states = count * o->rule->moments + o->rule->corrected + 1;
-    o->parameters = gr_block_new(o->ctx, (2 * count + states) * size);
+    int64_t states = count * o->rule->moments + o->rule->corrected + 1;
+    for (int64_t k = 0; k < count; k++)
+        states += is_half(parameters.at[k]);
+    o->parameters = gr_block_new(o->ctx, (3 * count + states) * size);
     if (!o->parameters)
         return GR_ERROR_MEMORY;
     memcpy(o->parameters, parameters.at, (size_t)(count * size));
     o->powers = o->parameters + count;
-    o->state = o->powers + count;
+    o->masters = o->powers + count;
+    o->state = o->masters + count;
     o->count = count;
     o->state_count = states;
     return make_state(o, op) ? GR_OK : GR_ERROR_MEMORY;

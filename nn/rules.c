@@ -178,3 +178,56 @@ const gr_op gr_count_step_op = {.name = "count_step",
                                 .arity = 1,
                                 .results = 1,
                                 .run = count_run};
+
+/* ---- Masters of half parameters -------------------------------------------------------------- */
+
+static void meet_part(void *state, int64_t i)
+{
+    const gr_call *call = state;
+    const gr_tensor *master = call->in[0], *parameter = call->in[1];
+    const gr_dtype half = gr_type(parameter);
+    const int64_t start = i * PIECE, left = gr_count(master) - start;
+    const int64_t count = left < PIECE ? left : PIECE;
+    const uint16_t *now = (const uint16_t *)(const void *)element(parameter, start);
+    float *exact = (float *)(void *)element(master, start);
+    uint16_t rounded[PIECE];
+    float written[PIECE];
+    gr_convert(GR_F32, exact, half, rounded, count);
+    gr_convert(half, now, GR_F32, written, count);
+    for (int64_t k = 0; k < count; k++)
+        exact[k] = rounded[k] == now[k] ? exact[k] : written[k];
+}
+
+static void round_part(void *state, int64_t i)
+{
+    const gr_call *call = state;
+    const gr_tensor *parameter = call->in[0], *master = call->in[1];
+    const int64_t start = i * PIECE, left = gr_count(master) - start;
+    gr_convert(GR_F32, element(master, start), gr_type(parameter), element(parameter, start),
+               left < PIECE ? left : PIECE);
+}
+
+static gr_status run_parts(const gr_call *call, gr_part *part)
+{
+    const int64_t elements = gr_count(call->in[0]);
+    gr_call own = *call;
+    gr_parallel_for(gr_threads_for(call->ctx, elements), (elements + PIECE - 1) / PIECE, part,
+                    &own);
+    return GR_OK;
+}
+
+static gr_status meet_run(const gr_call *call) { return run_parts(call, meet_part); }
+static gr_status round_run(const gr_call *call) { return run_parts(call, round_part); }
+
+const gr_op gr_meet_master_op = {.name = "meet_master",
+                                 .kind = GR_OPAQUE,
+                                 .flags = GR_OP_IN_PLACE,
+                                 .arity = 2,
+                                 .results = 1,
+                                 .run = meet_run};
+const gr_op gr_round_master_op = {.name = "round_master",
+                                  .kind = GR_OPAQUE,
+                                  .flags = GR_OP_IN_PLACE,
+                                  .arity = 2,
+                                  .results = 1,
+                                  .run = round_run};

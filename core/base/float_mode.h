@@ -1,9 +1,9 @@
 /* float_mode.h - the processor's floating-point mode while gradus computes.
  *
- * A host program may have set another mode in some of its threads: flush to zero (FTZ, DAZ), another
- * rounding, traps. Then the bits would depend on the host, and on the thread that computes an
- * element. So each call that computes sets the standard mode and gives the host's back. Reading the
- * mode costs about a nanosecond, and it is set only if it is another one.
+ * A host program may have set another mode in some of its threads: flush to zero (FTZ, DAZ),
+ * another rounding, traps. Then the bits would depend on the host, and on the thread that computes
+ * an element. So each call that computes sets the standard mode and gives the host's back. Reading
+ * the mode costs about a nanosecond, and it is set only if it is another one.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,8 +13,8 @@
 #ifdef __x86_64__
 #include <xmmintrin.h>
 
-/* MXCSR: bits 0 to 5 are the exceptions that have occurred, and not a mode. Standard: all exceptions
-   masked, rounding to nearest, no FTZ, no DAZ (Intel's manual, volume 1, 10.2.3). */
+/* MXCSR: bits 0 to 5 are the exceptions that have occurred, and not a mode. Standard: all
+   exceptions masked, rounding to nearest, no FTZ, no DAZ (Intel's manual, volume 1, 10.2.3). */
 typedef unsigned gr_float_mode;
 enum { GR_STANDARD_MODE = 0x1f80, GR_MODE_BITS = 0xffc0 };
 

@@ -12,10 +12,10 @@
 
 /* ---- Fork ------------------------------------------------------------------------------------ */
 
-/* True in a child made by fork. Fork does not copy the threads that OpenMP keeps, but libgomp's lists
-   still name them, and a parallel region of the child would wait for them for ever. So the child
-   computes with one thread. Nothing tells whether the host program has used OpenMP before, so this
-   holds for each child. */
+/* True in a child made by fork. Fork does not copy the threads that OpenMP keeps, but libgomp's
+   lists still name them, and a parallel region of the child would wait for them for ever. So the
+   child computes with one thread. Nothing tells whether the host program has used OpenMP
+   before, so this holds for each child. */
 static bool forked;
 
 static void note_fork(void) { forked = true; }

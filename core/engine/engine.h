@@ -168,6 +168,9 @@ gr_tensor *gr_gradient_or_null(const gr_tensor *parameter);
 /* True if x is a live parameter. */
 bool gr_is_parameter(const gr_tensor *x);
 
+/* Returns the dtype of a parameter's gradient: f64 for f64, else f32. */
+gr_dtype gr_parameter_gradient_dtype(const gr_tensor *x);
+
 /* Resets the gradient that gr_backward has added up for a parameter. */
 void gr_forget_gradient(gr_tensor *parameter);
 

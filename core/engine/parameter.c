@@ -11,7 +11,7 @@
 
 struct gr_parameter_state {
     gr_tensor *tensor;   /* the parameter */
-    gr_tensor *gradient; /* has the parameter's shape and dtype */
+    gr_tensor *gradient; /* has the parameter's shape */
     bool has_gradient;
     bool is_shown;            /* a user has the gradient, so it always has elements */
     gr_parameter_state *next; /* in the list of those that a sweep has visited */
@@ -20,6 +20,12 @@ struct gr_parameter_state {
 static gr_parameter_state *state_of(const gr_tensor *x) { return gr_history_of(x)->parameter; }
 
 bool gr_is_parameter(const gr_tensor *x) { return state_of(x) != NULL; }
+
+/* Gradients of halves are added up in f32: in bf16, 256 + 1 is 256. */
+gr_dtype gr_parameter_gradient_dtype(const gr_tensor *x)
+{
+    return gr_type(x) == GR_F64 ? GR_F64 : GR_F32;
+}
 
 /* ---- Leaves ---------------------------------------------------------------------------------- */
 
@@ -74,7 +80,8 @@ gr_tensor *gr_parameter(gr_tensor *x)
     ctx->doing = "parameter";
     gr_parameter_state *state = gr_block_new(ctx, (int64_t)sizeof *state);
     gr_tensor *own = state ? gr_tensor_in(ctx->root, "parameter", gr_type(x), &shape) : NULL;
-    gr_tensor *gradient = own ? gr_bare_tensor(ctx->root, gr_type(x), &shape) : NULL;
+    gr_tensor *gradient =
+        own ? gr_bare_tensor(ctx->root, gr_parameter_gradient_dtype(x), &shape) : NULL;
     if (!gradient) {
         gr_tensor_free(own);
         gr_block_free(ctx, state);
@@ -179,14 +186,20 @@ void gr_meet_parameter(gr_tensor *x, gr_parameter_state **list)
     *list = state;
 }
 
-/* Puts each sum into a buffer that the gradient can take over, if it will do so. */
+/* Puts each sum into a buffer that the gradient can take over, if it will do so. A sum that is the
+   seed itself may have another dtype. */
 bool gr_prepare_gradients(gr_parameter_state *list)
 {
     for (gr_parameter_state *state = list; state; state = state->next) {
         gr_history *history = gr_history_of(state->tensor);
-        if (!history->sum || state->has_gradient || gr_owns_buffer(history->sum))
+        const gr_dtype dtype = gr_type(state->gradient);
+        if (!history->sum || state->has_gradient)
             continue;
-        gr_tensor *own = gr_linear_copy(history->sum);
+        const bool converts = gr_type(history->sum) != dtype;
+        if (!converts && gr_owns_buffer(history->sum))
+            continue;
+        gr_tensor *own =
+            converts ? gr_linear_convert(history->sum, dtype) : gr_linear_copy(history->sum);
         if (gr_failed(own))
             return false;
         history->sum = own;

@@ -203,11 +203,17 @@ static bool raise_bad_gradient(const gr_sweep_state *s, const char *op, const gr
     return false;
 }
 
-/* Converts a gradient to its operand's dtype and shape. */
-static gr_tensor *fit(gr_tensor *gradient, const gr_tensor *x)
+/* Returns the dtype of the sum of x's gradients. */
+static gr_dtype sum_dtype(const gr_sweep_state *s, const gr_tensor *x)
 {
-    if (gr_type(gradient) != gr_type(x))
-        gradient = gr_linear_convert(gradient, gr_type(x));
+    return s->all_parameters && gr_is_parameter(x) ? gr_parameter_gradient_dtype(x) : gr_type(x);
+}
+
+/* Converts a gradient to the dtype of the sum and to its operand's shape. */
+static gr_tensor *fit(const gr_sweep_state *s, gr_tensor *gradient, const gr_tensor *x)
+{
+    if (gr_type(gradient) != sum_dtype(s, x))
+        gradient = gr_linear_convert(gradient, sum_dtype(s, x));
     if (gr_failed(gradient) || gr_same_shape(gradient, x))
         return gradient;
     const gr_dims shape = gr_shape_of(x);
@@ -243,7 +249,7 @@ static bool add_gradient(const gr_sweep_state *s, const char *op, gr_tensor *x, 
     gr_history *history = gr_history_of(x);
     if (!is_live(gradient) || gr_ctx(gradient) != s->ctx)
         return raise_bad_gradient(s, op, gradient);
-    gradient = fit(gradient, x);
+    gradient = fit(s, gradient, x);
     if (gr_failed(gradient))
         return raise_bad_gradient(s, op, gradient);
     if (s->record)
@@ -260,7 +266,7 @@ static bool add_gradient(const gr_sweep_state *s, const char *op, gr_tensor *x, 
 static gr_tensor *zeros_for(const gr_sweep_state *s, const gr_tensor *x)
 {
     const gr_dims shape = gr_shape_of(x);
-    gr_tensor *zeros = gr_filled(s->ctx, gr_type(x), &shape, 0);
+    gr_tensor *zeros = gr_filled(s->ctx, sum_dtype(s, x), &shape, 0);
     if (gr_failed(zeros) || s->record)
         return zeros;
     return adopt(s, zeros);

@@ -119,11 +119,14 @@ GR_API gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args);
 
 /* Changes each parameter by one step with the gradient that gr_backward has added up, and then sets
    the gradient to none. A parameter without a gradient stays as it is, and so does its state. The
-   step is computed in f64 and rounded once to each tensor's dtype. Its bits do not depend on
-   threads or instruction set. It counts as a write to the parameters and the state: a gradient that
-   would read their old values fails from then on. If the context has an error, nothing changes and
-   the call returns that error. Fails with SCOPE if a parameter was freed; then nothing changes
-   either. */
+   step is computed in f64 and rounded once to each tensor's dtype. A half parameter (f16, bf16) has
+   an f32 copy in the optimiser's state, its master, that takes the step, and is the master rounded:
+   so steps that are smaller than a half's last place add up. Where a half parameter was written
+   since the last step, the master takes the new value. The bits do not depend on threads or
+   instruction set. A step counts as a write to the parameters and the state: a gradient that
+   would read their old values fails from then on. If the context has an error, nothing changes
+   and the call returns that error. Fails with SCOPE if a parameter was freed; then nothing
+   changes either. */
 GR_API GR_CHECKED gr_status gr_step(gr_optimizer *optimizer);
 
 /* Returns the learning rate, or NaN for an optimiser that could not be made. */
@@ -137,6 +140,7 @@ GR_API GR_CHECKED gr_status gr_set_learning_rate(gr_optimizer *optimizer, double
    (gr_write) into a new optimiser of the same kind to continue from there. They are, in this order:
        for each parameter   SGD with momentum: v; Adam: m and v. f64 for an f64 parameter, else f32
        Adam                 b1^t and b2^t, f64 [parameters, 2], with t the steps of each parameter
+       for each half        its master, f32
        all                  the number of steps, i64 []
    The list and its tensors are valid as long as the optimiser. */
 GR_API gr_tensors gr_optimizer_state(const gr_optimizer *optimizer);

@@ -132,9 +132,43 @@ Test(backward, in_narrow_dtypes)
         gr_tensor *p = gr_parameter(gr_full(ctx, dtype, gr_shape(3), 0.5));
         for (int i = 0; i < 2; i++)
             cr_expect_eq(gr_backward(sum_of(gr_square(gr_cast(p, GR_F64)))), GR_OK);
-        cr_expect_eq(gr_dtype_of(gr_gradient(p)), dtype);
+        cr_expect_eq(gr_dtype_of(gr_gradient(p)), dtype == GR_F64 ? GR_F64 : GR_F32);
         EXPECT_VALUES(gr_gradient(p), 2, 2, 2);
     }
+}
+
+/* In bf16, 256 + 1 is 256; in f16, 2048 + 1 is 2048. */
+Test(backward, gradients_of_half_parameters_add_up)
+{
+    for (int dtype = GR_F16; dtype <= GR_BF16; dtype++) {
+        gr_tensor *p = gr_parameter(gr_ones(ctx, dtype, gr_shape(3)));
+        for (int i = 0; i < 4096; i++) {
+            gr_scope_begin(ctx);
+            cr_expect_eq(gr_backward(sum_of(p)), GR_OK);
+            cr_expect_eq(gr_scope_end(ctx), GR_OK);
+        }
+        EXPECT_VALUES(gr_gradient(p), 4096, 4096, 4096);
+    }
+}
+
+Test(backward, gradients_of_a_half_parameter_add_up_within_a_sweep)
+{
+    for (int dtype = GR_F16; dtype <= GR_BF16; dtype++) {
+        gr_tensor *p = gr_parameter(gr_ones(ctx, dtype, gr_shape(3))),
+                  *y = gr_zeros(ctx, GR_F32, gr_shape());
+        for (int i = 0; i < 4096; i++)
+            y = gr_add(y, gr_cast(i % 2 ? sum_of(p) : sum_of(gr_slice(p, 0, 0, 2, 1)), GR_F32));
+        cr_expect_eq(gr_backward(y), GR_OK);
+        EXPECT_VALUES(gr_gradient(p), 4096, 4096, 2048);
+    }
+}
+
+Test(backward, of_a_half_parameter_itself)
+{
+    gr_tensor *p = gr_parameter(gr_ones(ctx, GR_BF16, gr_shape()));
+    for (int i = 0; i < 300; i++)
+        cr_expect_eq(gr_backward(p), GR_OK);
+    EXPECT_VALUES(gr_gradient(p), 300);
 }
 
 /* The sweep is a loop and not a recursion, because the program may be long. */

@@ -141,6 +141,75 @@ Test(optimizer, half_precision_is_rounded_once)
     }
 }
 
+/* ---- Masters of half parameters -------------------------------------------------------------- */
+
+typedef gr_optimizer *half_maker(gr_tensor *x);
+static gr_optimizer *small_sgd(gr_tensor *x) { return gr_sgd(ctx, gr_list(x), .lr = 0.0001); }
+static gr_optimizer *small_momentum(gr_tensor *x)
+{
+    return gr_sgd(ctx, gr_list(x), .lr = 0.00001, .momentum = 0.9);
+}
+static gr_optimizer *small_adamw(gr_tensor *x)
+{
+    return gr_adamw(ctx, gr_list(x), .lr = 0.0001, .weight_decay = 0.01);
+}
+
+static void steps_of_one(gr_tensor *x, gr_optimizer *optimizer, int count)
+{
+    for (int i = 0; i < count; i++) {
+        cr_assert_eq(gr_scope_begin(ctx), GR_OK);
+        cr_assert_eq(gr_backward(gr_sum(x)), GR_OK);
+        cr_assert_eq(gr_step(optimizer), GR_OK);
+        cr_assert_eq(gr_scope_end(ctx), GR_OK);
+    }
+}
+
+/* Each step is smaller than half a unit in the last place of 1. */
+Test(optimizer, small_steps_of_a_half_parameter_add_up)
+{
+    half_maker *const makers[] = {small_sgd, small_momentum, small_adamw};
+    for (int m = 0; m < 3; m++)
+        for (int dtype = GR_F16; dtype <= GR_BF16; dtype++) {
+            gr_tensor *half = gr_parameter(gr_ones(ctx, dtype, gr_shape(2)));
+            gr_tensor *single = gr_parameter(gr_ones(ctx, GR_F32, gr_shape(2)));
+            steps_of_one(half, makers[m](half), 1000);
+            steps_of_one(single, makers[m](single), 1000);
+            cr_expect_lt(gr_get(single, gr_shape(0)), 0.95);
+            cr_expect(same_bits(half, gr_data(gr_cast(single, dtype))), "rule %d, %s", m,
+                      gr_dtype_name(dtype));
+        }
+}
+
+Test(optimizer, a_half_parameter_that_is_written_goes_on_from_there)
+{
+    gr_tensor *x = gr_parameter(gr_ones(ctx, GR_BF16, gr_shape(3)));
+    gr_optimizer *optimizer = small_sgd(x);
+    steps_of_one(x, optimizer, 5);
+    cr_expect_float_eq(gr_get(gr_optimizer_state(optimizer).at[0], gr_shape(1)), 0.9995, 1e-5);
+    const double written[] = {1, 3, -2};
+    cr_assert_eq(gr_write(x, GR_F64, 3, written), GR_OK);
+    steps_of_one(x, optimizer, 5);
+    gr_tensor *now = gr_optimizer_state(optimizer).at[0];
+    cr_expect_float_eq(gr_get(now, gr_shape(0)), 0.999, 1e-5); /* 1 is what it was */
+    cr_expect_float_eq(gr_get(now, gr_shape(1)), 2.9995, 1e-5);
+    cr_expect_float_eq(gr_get(now, gr_shape(2)), -2.0005, 1e-5);
+    for (int64_t i = 0; i < 3; i++)
+        cr_expect_eq(gr_get(x, gr_shape(i)), written[i]);
+}
+
+Test(optimizer, masters_stand_before_the_count_of_steps)
+{
+    gr_tensor *half = gr_parameter(gr_ones(ctx, GR_F16, gr_shape(2))),
+              *single = gr_parameter(gr_ones(ctx, GR_F32, gr_shape(3)));
+    gr_tensors state = gr_optimizer_state(gr_adam(ctx, gr_list(single, half)));
+    cr_assert_eq(state.count, 7);
+    cr_expect_eq(gr_dtype_of(state.at[5]), GR_F32);
+    cr_expect_eq(gr_numel(state.at[5]), 2);
+    cr_expect_eq(gr_dtype_of(state.at[6]), GR_I64);
+    state = gr_optimizer_state(gr_adam(ctx, gr_list(single)));
+    cr_expect_eq(state.count, 4);
+}
+
 /* ---- Bits ------------------------------------------------------------------------------------ */
 
 typedef gr_optimizer *maker(gr_context *, const gr_adam_args *);
