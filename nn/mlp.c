@@ -21,9 +21,9 @@ struct gr_mlp {
     parameter_name *names;
 };
 
-/* Stand-ins for models that have no context. They are never written. */
-static gr_mlp mlp_without_memory = {.status = GR_ERROR_MEMORY};
-static gr_mlp mlp_without_context = {.status = GR_ERROR_NULL};
+/* Stand-ins for models without a context. They are never written. */
+#define STAND_IN(error) [error] = {.status = error},
+static gr_mlp stand_ins[] = {GR_FIRST_ERRORS(STAND_IN)};
 
 static gr_status check_sizes(gr_context *ctx, gr_activation activation, int count,
                              const int64_t *sizes)
@@ -95,13 +95,13 @@ gr_mlp *gr_mlp_new(gr_context *ctx, gr_dtype dtype, gr_activation activation, in
 {
     gr_tensor *failed;
     if (!gr_context_usable(ctx, &failed))
-        return ctx ? &mlp_without_memory : &mlp_without_context;
+        return &stand_ins[gr_ctx(failed)->error];
     ctx->doing = "mlp_new";
     gr_mlp *mlp = gr_block_new(ctx, (int64_t)sizeof *mlp);
     if (!mlp) {
         /* The result has no link to the context, so the macro cannot add a place to the error. */
         gr_finish(ctx);
-        return &mlp_without_memory;
+        return &stand_ins[GR_ERROR_MEMORY];
     }
     *mlp = (gr_mlp){.ctx = ctx, .activation = activation};
     mlp->status = check_sizes(ctx, activation, count, sizes);
@@ -115,7 +115,7 @@ gr_mlp *gr_mlp_new(gr_context *ctx, gr_dtype dtype, gr_activation activation, in
 gr_mlp *gr_mlp_here(gr_mlp *mlp, const char *file, int line)
 {
     if (!mlp)
-        return &mlp_without_context;
+        return &stand_ins[GR_ERROR_NULL];
     if (mlp->ctx && mlp->status != GR_OK)
         gr_finish_at(mlp->ctx, file, line);
     return mlp;

@@ -1,4 +1,5 @@
-/* nn.h - declarations that the files of nn/ share: the rows of an optimiser's step.
+/* nn.h - declarations that the files of nn/ share: the errors of a missing context, and the rows of
+ * an optimiser's step.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -8,6 +9,11 @@
 #include "core/engine/engine.h"
 #include <gradus/nn.h>
 #include <gradus/ops.h>
+
+/* The errors that a context can have from its creation on. A model or an optimiser of such a context
+   is a stand-in: there is one for each of these errors. */
+#define GR_FIRST_ERRORS(row)                                                                       \
+    row(GR_ERROR_MEMORY) row(GR_ERROR_NULL) row(GR_ERROR_ARGUMENT) row(GR_ERROR_PROCESSOR)
 
 /* The attributes of a step. */
 typedef struct gr_step_settings {

@@ -99,24 +99,9 @@ gr_status gr_step_here(gr_optimizer *optimizer, const char *file, int line)
 
 /* ---- Making one ------------------------------------------------------------------------------ */
 
-/* Returns a stand-in for an optimiser without a context. Stand-ins are never written. */
-static gr_optimizer *optimizer_without_home(gr_status status)
-{
-    static gr_optimizer memory = {.status = GR_ERROR_MEMORY, .settings.lr = NAN};
-    static gr_optimizer null = {.status = GR_ERROR_NULL, .settings.lr = NAN};
-    static gr_optimizer processor = {.status = GR_ERROR_PROCESSOR, .settings.lr = NAN};
-    static gr_optimizer argument = {.status = GR_ERROR_ARGUMENT, .settings.lr = NAN};
-    switch (status) {
-    case GR_ERROR_NULL:
-        return &null;
-    case GR_ERROR_PROCESSOR:
-        return &processor;
-    case GR_ERROR_ARGUMENT:
-        return &argument;
-    default:
-        return &memory;
-    }
-}
+/* Stand-ins for optimisers without a context. They are never written. */
+#define STAND_IN(error) [error] = {.status = error, .settings.lr = NAN},
+static gr_optimizer stand_ins[] = {GR_FIRST_ERRORS(STAND_IN)};
 
 static gr_status check_parameter(gr_context *ctx, const char *op, gr_tensors parameters, int64_t i)
 {
@@ -257,7 +242,7 @@ static gr_optimizer *new_optimizer(const gr_optimizer *checked, const char *op,
     if (!o) {
         /* The result has no link to the context, so the macro cannot add a place to the error. */
         gr_finish(ctx);
-        return optimizer_without_home(GR_ERROR_MEMORY);
+        return &stand_ins[GR_ERROR_MEMORY];
     }
     *o = *checked;
     if (o->status == GR_OK)
@@ -277,7 +262,7 @@ static bool can_make(gr_context *ctx, const char *op, const void *args, gr_optim
     gr_tensor *failed;
     *instead = NULL;
     if (!gr_context_usable(ctx, &failed))
-        *instead = optimizer_without_home(gr_ctx(failed)->error);
+        *instead = &stand_ins[gr_ctx(failed)->error];
     else if (!args)
         *instead = new_optimizer(
             &(gr_optimizer){.ctx = ctx, .status = gr_fail(ctx, GR_ERROR_NULL, op, "args is NULL")},
@@ -336,7 +321,7 @@ gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args)
 gr_optimizer *gr_optimizer_here(gr_optimizer *optimizer, const char *file, int line)
 {
     if (!optimizer)
-        return optimizer_without_home(GR_ERROR_NULL);
+        return &stand_ins[GR_ERROR_NULL];
     if (optimizer->ctx && optimizer->status != GR_OK)
         gr_finish_at(optimizer->ctx, file, line);
     return optimizer;

@@ -211,13 +211,28 @@ Test(mlp, models_that_cannot_be_are_refused)
                         GR_ERROR_ARGUMENT, "mlp_new: no activation has number -1");
     expect_failed_model(gr_mlp_new(ctx, GR_I64, GR_RELU, 2, (int64_t[]){2, 1}), GR_ERROR_DTYPE,
                         "kaiming: weights are floats, not i64");
-    gr_mlp *without = gr_mlp_new(NULL, GR_F32, GR_RELU, 2, (int64_t[]){2, 1});
-    cr_assert_not_null(without);
-    cr_expect(gr_failed(gr_mlp_forward(without, gr_ones(ctx, GR_F32, gr_shape(1, 2)))));
-    expect_error(GR_ERROR_NULL, "mlp_forward: the model could not be made");
     cr_expect(gr_failed(gr_mlp_forward(NULL, gr_ones(ctx, GR_F32, gr_shape(1, 2)))));
     expect_error(GR_ERROR_NULL, "mlp_forward: model is NULL");
     cr_expect(gr_failed(gr_mlp_forward(small_model(GR_RELU), NULL)));
+}
+
+static void expect_error_of_context(gr_context *broken, gr_status status)
+{
+    gr_mlp *mlp = gr_mlp_new(broken, GR_F32, GR_RELU, 2, (int64_t[]){2, 1});
+    cr_assert_not_null(mlp);
+    cr_expect_eq(gr_mlp_parameters(mlp).count, 0);
+    cr_expect(gr_failed(gr_mlp_forward(mlp, gr_ones(ctx, GR_F32, gr_shape(1, 2)))));
+    expect_error(status, "mlp_forward: the model could not be made");
+    gr_mlp_free(mlp);
+    gr_linear layer = gr_linear_new(broken, GR_F32, 2, 1, GR_RELU);
+    cr_expect(gr_failed(layer.weight) && gr_failed(layer.bias));
+    cr_expect_eq(gr_error(gr_context_of(layer.weight)), status);
+    gr_linear_free(&layer);
+}
+
+Test(mlp, without_a_context_the_error_is_that_of_the_context)
+{
+    on_each_broken_context(expect_error_of_context);
 }
 
 /* After a failed call, the next call makes the same model as a new context. */

@@ -45,6 +45,32 @@ static inline bool same_bits(gr_tensor *x, const void *data)
     return memcmp(gr_data(x), data, (size_t)(gr_numel(x) * gr_dtype_size(gr_dtype_of(x)))) == 0;
 }
 
+/* Calls check with NULL and with each kind of context that could not be made, and with its error.
+ */
+static inline void on_each_broken_context(void (*check)(gr_context *broken, gr_status status))
+{
+    const gr_allocator half = {NULL, heap_allocator.release, NULL};
+    const struct {
+        gr_context_options options;
+        int fail_at; /* the allocation that fails; 0: none */
+        gr_status status;
+    } kinds[] = {
+        {{.allocator = &half}, 0, GR_ERROR_NULL},
+        {{.allocator = &heap_allocator}, 1, GR_ERROR_MEMORY}, /* the context itself */
+        {{.allocator = &heap_allocator}, 2, GR_ERROR_MEMORY}, /* its root scope */
+        {{.isa = "abacus"}, 0, GR_ERROR_PROCESSOR},
+        {{.threads = -1}, 0, GR_ERROR_ARGUMENT},
+    };
+    check(NULL, GR_ERROR_NULL);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        heap_fail(kinds[i].fail_at, false);
+        gr_context *broken = gr_context_new(&kinds[i].options);
+        heap_fail(0, false);
+        check(broken, kinds[i].status);
+        cr_expect_eq(gr_context_free(broken), kinds[i].status);
+    }
+}
+
 /* Returns a copy of a tensor's bytes. The caller frees it. */
 static inline void *bits_of(gr_tensor *x)
 {
