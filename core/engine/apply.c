@@ -385,34 +385,59 @@ gr_status gr_apply_in_place(const gr_op *op, int count, gr_tensor *const *in,
 
 /* ---- Public ---------------------------------------------------------------------------------- */
 
-/* Returns the context of a call that passes the first checks. This is the operands' context, or ctx
-   if there are no operands. After an error it returns NULL and sets *failed to the tensor to
-   return. */
+/* True if all operands are missing. Without operands it is false. */
+static bool all_missing(int count, gr_tensor *const *in)
+{
+    bool missing = in && count > 0;
+    for (int i = 0; missing && i < count; i++)
+        missing = !in[i];
+    return missing;
+}
+
+/* Returns the context of a call that passes the first checks: ctx, or that of the operands if ctx is
+   NULL. After an error it returns NULL and sets *failed to the tensor to return. */
 static gr_context *check_call(gr_context *ctx, const gr_op *op, int count, gr_tensor *const *in,
                               gr_tensor **failed)
 {
-    if (count > 0 && in)
-        ctx = gr_operands_context(op && op->name ? op->name : "apply", count, in, failed);
-    else if (!gr_context_usable(ctx, failed))
-        ctx = NULL;
+    const char *name = op && op->name ? op->name : "apply";
+    ctx = gr_call_context(ctx, name, in ? count : 0, in, failed);
     if (!ctx)
         return NULL;
     *failed = ctx->failed;
-    return check_op(ctx, op, count, in) == GR_OK ? ctx : NULL;
+    gr_status status = check_op(ctx, op, count, in);
+    if (status == GR_OK && all_missing(count, in))
+        status = gr_fail(ctx, GR_ERROR_NULL, op->name, "operand 0 is NULL");
+    return status == GR_OK ? ctx : NULL;
 }
 
-gr_status gr_apply_results(gr_context *ctx, const gr_op *op, int count, gr_tensor *const *in,
-                           const void *attributes, gr_tensor **results)
+static gr_status apply_results(gr_context *ctx, const gr_op *op, int count, gr_tensor *const *in,
+                               const void *attributes, gr_tensor **results, gr_tensor **failed)
 {
-    gr_tensor *failed;
-    ctx = check_call(ctx, op, count, in, &failed);
+    ctx = check_call(ctx, op, count, in, failed);
     if (ctx && results)
         return gr_apply_op(ctx, op, count, in, attributes, results);
     if (ctx)
         gr_fail(ctx, GR_ERROR_NULL, op->name, "the place of the results is NULL");
     for (int k = 0; op && results && k < visible_results(op); k++)
-        results[k] = failed;
-    return gr_ctx(failed)->error;
+        results[k] = *failed;
+    return gr_ctx(*failed)->error;
+}
+
+gr_status gr_apply_results(gr_context *ctx, const gr_op *op, int count, gr_tensor *const *in,
+                           const void *attributes, gr_tensor **results)
+{
+    return gr_apply_results_here(ctx, op, count, in, attributes, results, NULL, 0);
+}
+
+gr_status gr_apply_results_here(gr_context *ctx, const gr_op *op, int count, gr_tensor *const *in,
+                                const void *attributes, gr_tensor **results, const char *file,
+                                int line)
+{
+    gr_tensor *failed;
+    const gr_status status = apply_results(ctx, op, count, in, attributes, results, &failed);
+    if (status != GR_OK)
+        gr_finish_at(gr_ctx(failed), file, line);
+    return status;
 }
 
 gr_tensor *gr_apply_with(const gr_op *op, int count, gr_tensor *const *in, const void *attributes)

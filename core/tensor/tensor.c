@@ -181,28 +181,38 @@ static gr_context *any_context(int64_t count, gr_tensor *const *in)
     return NULL;
 }
 
-gr_context *gr_operands_context(const char *op, int64_t count, gr_tensor *const *in,
-                                gr_tensor **failed)
+gr_context *gr_call_context(gr_context *given, const char *op, int64_t count, gr_tensor *const *in,
+                            gr_tensor **failed)
 {
-    gr_context *ctx = any_context(count, in);
+    if (given && !gr_context_usable(given, failed))
+        return NULL;
+    gr_context *ctx = given ? given : any_context(count, in);
     *failed = gr_null_context.failed;
     for (int64_t i = 0; i < count; i++) {
         if (!in[i])
             continue;
-        if (!gr_usable(op, in[i], (int)i, failed)) {
-            if (*failed == gr_null_context.failed && ctx)
-                *failed = gr_fail_tensor(ctx, GR_ERROR_NULL, op,
-                                         "operand %d is the result of an op on NULL", (int)i);
-            return NULL;
-        }
-        if (gr_ctx(in[i]) != ctx) {
-            static const char text[] = "operands 0 and %d belong to two contexts";
+        const bool usable = gr_usable(op, in[i], (int)i, failed);
+        gr_context *of = gr_ctx(in[i]);
+        if (usable && of == ctx)
+            continue;
+        if (of == &gr_null_context && ctx) {
+            *failed = gr_fail_tensor(ctx, GR_ERROR_NULL, op,
+                                     "operand %d is the result of an op on NULL", (int)i);
+        } else if (of != ctx && (usable || given)) {
+            const char *text = given ? "operand %d belongs to another context"
+                                     : "operands 0 and %d belong to two contexts";
             *failed = gr_fail_tensor(ctx, GR_ERROR_CONTEXT, op, text, (int)i);
-            gr_fail(gr_ctx(in[i]), GR_ERROR_CONTEXT, op, text, (int)i);
-            return NULL;
+            gr_fail(of, GR_ERROR_CONTEXT, op, text, (int)i);
         }
+        return NULL;
     }
     return ctx;
+}
+
+gr_context *gr_operands_context(const char *op, int64_t count, gr_tensor *const *in,
+                                gr_tensor **failed)
+{
+    return gr_call_context(NULL, op, count, in, failed);
 }
 
 void gr_wrote(const gr_tensor *x, const char *writer, const char *file, int line)

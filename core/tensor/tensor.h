@@ -130,6 +130,10 @@ bool gr_usable(const char *op, const gr_tensor *x, int position, gr_tensor **fai
 gr_context *gr_operands_context(const char *op, int64_t count, gr_tensor *const *in,
                                 gr_tensor **failed);
 
+/* Does the same for a call that may name its context: then all operands must belong to that one. */
+gr_context *gr_call_context(gr_context *given, const char *op, int64_t count, gr_tensor *const *in,
+                            gr_tensor **failed);
+
 /* The checks that gr_read and gr_write share: x is usable and has `count` elements, and data is not
    NULL. */
 gr_status gr_check_copy(const char *op, const gr_tensor *x, gr_dtype dtype, int64_t count,

@@ -145,17 +145,26 @@ GR_API gr_tensor *gr_apply_with(const gr_op *op, int count, gr_tensor *const *in
 
 /* Applies an op to any number of operands, 0 included, and returns all visible results. results: an
    array of op->results places. On success all are filled; otherwise each is the failed tensor. The
-   results are freed with the scope. ctx may be NULL where there are operands. Fails as
-   gr_apply_with does. */
+   results are freed with the scope. ctx may be NULL where there are operands. Otherwise all operands
+   must belong to it. Fails as gr_apply_with does. */
 GR_API GR_CHECKED gr_status gr_apply_results(gr_context *ctx, const gr_op *op, int count,
                                              gr_tensor *const *in, const void *attributes,
                                              gr_tensor **results);
 
+/* Used by the macros: adds the place of the call to an error, as gr_here does. */
+GR_API GR_CHECKED gr_status gr_apply_results_here(gr_context *ctx, const gr_op *op, int count,
+                                                  gr_tensor *const *in, const void *attributes,
+                                                  gr_tensor **results, const char *file, int line);
+#ifndef GR_NO_PLACES
+#define gr_apply_with(...)    GR_HERE(gr_apply_with(__VA_ARGS__))
+#define gr_apply_results(...) gr_apply_results_here(__VA_ARGS__, __FILE__, __LINE__)
+#endif
+
 /* gr_apply(&op, a, b): gr_apply_with for a list of operands and no attributes. */
 #ifndef __cplusplus
 #define gr_apply(op, ...)                                                                          \
-    GR_HERE(gr_apply_with((op), (int)(sizeof((gr_tensor *[]){__VA_ARGS__}) / sizeof(gr_tensor *)), \
-                          (gr_tensor *[]){__VA_ARGS__}, NULL))
+    gr_apply_with((op), (int)(sizeof((gr_tensor *[]){__VA_ARGS__}) / sizeof(gr_tensor *)),         \
+                  (gr_tensor *[]){__VA_ARGS__}, NULL)
 #endif
 
 /* Returns the address of the first element, for writing: run fills call->out through it. NULL for a

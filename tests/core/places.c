@@ -139,6 +139,30 @@ Test(places, of_layers_and_optimisers)
                  "grad: input 0, [1,3], gets no gradient (gr_parameter or gr_variable makes it)");
 }
 
+/* An op that always fails. */
+static gr_status failing_run(const gr_call *call)
+{
+    return gr_raise(call->ctx, GR_ERROR_DOMAIN, "own", "it never works");
+}
+
+Test(places, of_ops_of_ones_own)
+{
+    static const gr_op op = {.name = "own", .arity = 2, .run = failing_run};
+    gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2)), *result;
+    AT(gr_apply(&op, x, x));
+    expect_place(GR_ERROR_DOMAIN, "own: it never works");
+    AT(gr_apply_with(&op, 1, &x, NULL));
+    expect_place(GR_ERROR_DOMAIN, "own: it never works");
+    gr_status status;
+    AT(status = gr_apply_results(ctx, &op, 1, &x, NULL, &result));
+    cr_expect_eq(status, GR_ERROR_DOMAIN);
+    cr_expect(gr_failed(result));
+    expect_place(GR_ERROR_DOMAIN, "own: it never works");
+    AT(status = gr_apply_results(ctx, &op, 3, (gr_tensor *[]){x, x, x}, NULL, &result));
+    cr_expect_eq(status, GR_ERROR_ARGUMENT);
+    expect_place(GR_ERROR_ARGUMENT, "own: 3 operands; it takes at most 2");
+}
+
 /* If the failing call is no macro, the error must not get the place of a later macro. */
 Test(places, of_calls_that_are_no_macros)
 {

@@ -151,6 +151,8 @@ OPTIONAL = {
     'gr_apply_with.attributes': 'copied; NULL if there are none',
     'gr_apply_results.attributes': 'copied; NULL if there are none',
     'gr_apply_results.ctx': 'ctx may be NULL where there are operands',
+    'gr_apply_results_here.attributes': 'copied; NULL if there are none',
+    'gr_apply_results_here.ctx': 'ctx may be NULL where there are operands',
     'gr_op.formula': 'in C, of x or of a, b, c; NULL',
     'gr_op.shape': 'Default: operands broadcast, dtype of the first.',
     'gr_op.scratch': 'The bytes of scratch that run needs. Default: none.',

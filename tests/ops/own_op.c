@@ -366,6 +366,41 @@ Test(own_op, what_is_null)
     cr_expect(gr_failed(results[0]) && gr_failed(results[1]));
 }
 
+static void expect_refusal(gr_context *of, gr_tensor *x, gr_status status)
+{
+    gr_tensor *results[2] = {x, x};
+    cr_expect_eq(gr_apply_results(of, &powers, 2, (gr_tensor *[]){x, x}, NULL, results), status);
+    for (int k = 0; k < 2; k++) {
+        cr_expect(gr_failed(results[k]));
+        cr_expect_eq(gr_context_of(results[k]), of);
+    }
+}
+
+/* The operands must belong to the context that the call names. */
+Test(own_op, results_in_a_context)
+{
+    gr_context *other = new_context(NULL, 0);
+    gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(2)), *results[2];
+    cr_expect_eq(gr_apply_results(ctx, &powers, 1, &x, NULL, results), GR_OK);
+    EXPECT_VALUES(results[1], 1, 1);
+    expect_refusal(other, x, GR_ERROR_CONTEXT);
+    expect_error(other, GR_ERROR_CONTEXT, "powers: operand 0 belongs to another context");
+    expect_error(ctx, GR_ERROR_CONTEXT, "powers: operand 0 belongs to another context");
+    gr_tensor *failed = gr_exp(gr_zeros(ctx, GR_I32, gr_shape(2)));
+    expect_refusal(other, failed, GR_ERROR_CONTEXT);
+    gr_error_clear(ctx);
+    gr_error_clear(other);
+    expect_refusal(ctx, gr_exp(NULL), GR_ERROR_NULL);
+    expect_error(ctx, GR_ERROR_NULL, "powers: operand 0 is the result of an op on NULL");
+    expect_refusal(ctx, NULL, GR_ERROR_NULL);
+    expect_error(ctx, GR_ERROR_NULL, "powers: operand 0 is NULL");
+    gr_context *broken = gr_context_new(&(gr_context_options){.isa = "abacus"});
+    expect_refusal(broken, x, GR_ERROR_PROCESSOR);
+    expect_fine(ctx);
+    cr_expect_eq(gr_context_free(broken), GR_ERROR_PROCESSOR);
+    cr_expect_eq(gr_context_free(other), GR_OK);
+}
+
 static uint64_t run_swish(gr_context *of, const void *data)
 {
     (void)data;

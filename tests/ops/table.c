@@ -36,7 +36,7 @@ static const struct no_op {
     {"differentiates", "no_grad_begin no_grad_end requires_grad backward backward_here gradient "
                        "zero_grad grad grad_with grad_here hessian gradcheck_with gradcheck_here "
                        "gradcheck_print"},
-    {"applies a row that the caller has", "apply_with apply_results"},
+    {"applies a row that the caller has", "apply_with apply_results apply_results_here"},
     {"nn: made of ops", "kaiming xavier linear_new linear_here linear_forward linear_free mlp_new "
                         "mlp_here mlp_forward mlp_parameters mlp_parameter_name mlp_free"},
     {"nn: optimisers", "sgd_with adam_with adamw_with step step_here learning_rate "
