@@ -185,7 +185,7 @@ static bool run_pass_in_scope(gr_checker *c)
 static bool run_pass(gr_checker *c, int order)
 {
     c->order = order;
-    const bool done = gr_scope_begin(c->ctx) == GR_OK && run_pass_in_scope(c);
+    const bool done = gr_scope_begin_check(c->ctx) == GR_OK && run_pass_in_scope(c);
     return gr_scope_end(c->ctx) == GR_OK && done;
 }
 

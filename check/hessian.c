@@ -51,7 +51,7 @@ static bool fill_in_scope(gr_function *f, void *data, gr_tensor *x, char *hessia
     const int no_grad = ctx->program.no_grad;
     gr_hold_handler(ctx);
     ctx->program.no_grad = 0;
-    bool done = gr_scope_begin(ctx) == GR_OK && fill(f, data, x, hessian);
+    bool done = gr_scope_begin_check(ctx) == GR_OK && fill(f, data, x, hessian);
     done = gr_scope_end(ctx) == GR_OK && done;
     ctx->program.no_grad = no_grad;
     gr_resume_handler(ctx);

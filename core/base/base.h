@@ -103,7 +103,13 @@ struct gr_scope {
     struct gr_entry *last; /* the youngest kept entry when it began */
     int no_grad;           /* depth of no_grad brackets when it began */
     bool internal;         /* opened by the library: no user has seen its members */
+    bool inside_check;     /* lies in a scope of gr_scope_begin_check */
 };
+
+/* gr_scope_begin for a check (gr_hessian, gr_gradcheck), which ends many scopes. The members of this
+   scope and of those that begin in it have an idle list of their own. So a check does not use up the
+   generations of members that the user knew before. */
+GR_CHECKED gr_status gr_scope_begin_check(gr_context *ctx);
 
 /* Opens an internal scope as the innermost one. NULL (and MEMORY). */
 gr_scope *gr_scope_open(gr_context *ctx);
@@ -136,6 +142,7 @@ typedef struct gr_pool {
     int32_t least[GR_SIZE_CLASSES];    /* smallest count since the last trim */
     gr_buffer *headers;                /* headers of buffers, without bytes */
     gr_member *members, *internal;     /* dead members of user scopes, of internal scopes */
+    gr_member *checked;                /* of user scopes inside a check */
     gr_member *waiting, *last_waiting; /* of the user's, freed since a scope ended, oldest first */
     int32_t waiting_count;
     gr_chunk *slabs; /* headers and members are cut from these */

@@ -4,10 +4,11 @@
  * from its second step on. Buffers that were idle while the last TRIM_PERIOD scopes ended go back
  * to the allocator.
  *
- * Members are cut from slabs that belong to the context until it ends. The members of internal
- * scopes, of which a sweep uses many, have a list of their own, so that a member that a user may
- * know is used again only after a scope of the user has ended. A member that is freed before its
- * scope ends waits for the next such end, or until MOST_WAITING others wait behind it.
+ * Members are cut from slabs that belong to the context until it ends. A member that a user may know
+ * is used again only after a scope of the user has ended. So the members of internal scopes, of which
+ * a sweep uses many, have an idle list of their own. So have the members of scopes inside a check,
+ * which ends many scopes. A member that is freed before its scope ends waits for the next end of a
+ * user's scope, or until MOST_WAITING others wait behind it.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -155,7 +156,10 @@ void gr_pool_end(gr_context *ctx)
 
 static gr_member **idle_members(gr_scope *scope)
 {
-    return scope->internal ? &scope->ctx->pool.internal : &scope->ctx->pool.members;
+    gr_pool *pool = &scope->ctx->pool;
+    if (scope->internal)
+        return &pool->internal;
+    return scope->inside_check ? &pool->checked : &pool->members;
 }
 
 static void link_member(gr_member *member, gr_scope *scope)
@@ -207,13 +211,13 @@ static void make_idle(gr_member *member, gr_member **idle)
     *idle = member;
 }
 
-/* The one that has waited longest is idle. */
+/* The one that has waited longest becomes idle. Its scope has not ended yet. */
 static void wake_first(gr_pool *pool)
 {
     gr_member *first = pool->waiting;
     pool->waiting = first->next;
     pool->waiting_count--;
-    make_idle(first, &pool->members);
+    make_idle(first, idle_members(first->scope));
 }
 
 void gr_member_free(gr_member *member)

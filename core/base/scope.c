@@ -20,6 +20,7 @@ static gr_scope *open_scope(gr_context *ctx, bool internal)
         .last = ctx->program.last,
         .no_grad = ctx->program.no_grad,
         .internal = internal,
+        .inside_check = ctx->scope && ctx->scope->inside_check,
     };
     ctx->scope = scope;
     return scope;
@@ -83,6 +84,14 @@ gr_status gr_scope_begin(gr_context *ctx)
         return GR_ERROR_MEMORY;
     }
     return GR_OK;
+}
+
+gr_status gr_scope_begin_check(gr_context *ctx)
+{
+    const gr_status status = gr_scope_begin(ctx);
+    if (status == GR_OK)
+        ctx->scope->inside_check = true;
+    return status;
 }
 
 gr_status gr_scope_end(gr_context *ctx)

@@ -163,7 +163,8 @@ GR_API gr_memory_report gr_memory(const gr_context *ctx);
 /* Opens a scope inside the innermost one. Tensors made from now on are freed when it ends. Fails
    with MEMORY.
    The use of a tensor after the end of its scope fails with SCOPE, and gr_data returns NULL. This
-   holds until 255 more scopes have ended. Later the handle may name a newer tensor. */
+   holds until 255 more scopes have ended. Later the handle may name a newer tensor. gr_hessian and
+   gr_gradcheck end scopes of their own. These count only for tensors that were made inside them. */
 GR_API gr_status gr_scope_begin(gr_context *ctx);
 
 /* Ends the innermost scope. Frees its tensors and the calls recorded in it. Returns the first error

@@ -158,6 +158,56 @@ Test(scope, dead_tensors_stay_dead_through_sweeps)
     close_scope();
 }
 
+enum { WATCHED = 60 };
+
+/* The sum of squares. Looks at tensors that died before the check. */
+static gr_tensor *sum_of_squares(gr_tensors in, void *data)
+{
+    gr_tensor *y = sum_of(gr_square(in.at[0])), **dead = data;
+    for (int i = 0; dead && i < WATCHED; i++)
+        cr_assert(gr_failed(dead[i]), "tensor %d is alive again", i);
+    return y;
+}
+
+/* A check ends more than 255 scopes. These do not count. dead[0] is freed before its scope ends, and
+   the next end of a scope is one of the check. */
+Test(scope, dead_tensors_stay_dead_through_checks)
+{
+    gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(50)), *dead[WATCHED];
+    open_scope();
+    for (int i = 1; i < WATCHED; i++)
+        dead[i] = gr_ones(ctx, GR_F32, gr_shape(2));
+    close_scope();
+    open_scope();
+    dead[0] = gr_ones(ctx, GR_F32, gr_shape(2));
+    gr_tensor_free(dead[0]);
+    const int64_t before = ctx->ended_scopes;
+    cr_assert_eq(gr_gradcheck(sum_of_squares, dead, gr_list(x), .order = 2), GR_OK);
+    cr_expect_gt(ctx->ended_scopes - before, 2 * 255);
+    close_scope();
+}
+
+/* A Hessian ends a scope for each row. Around 255 rows, a handle would come back. */
+Test(scope, dead_tensors_stay_dead_through_hessians)
+{
+    for (int64_t rows = 240; rows < 270; rows++) {
+        gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(rows)), *dead[WATCHED];
+        open_scope();
+        for (int i = 0; i < WATCHED; i++)
+            dead[i] = gr_zeros(ctx, GR_F32, gr_shape(2));
+        close_scope();
+        open_scope();
+        cr_expect_not(gr_failed(gr_hessian(sum_of_squares, NULL, x)));
+        close_scope();
+        open_scope();
+        for (int i = 0; i < WATCHED; i++)
+            gr_zeros(ctx, GR_F32, gr_shape(2));
+        for (int i = 0; i < WATCHED; i++)
+            expect_dead(dead[i], (int)rows, "rows of a Hessian");
+        close_scope();
+    }
+}
+
 /* Calls that fail end no scope, whatever they had made. */
 Test(scope, dead_tensors_stay_dead_through_failures)
 {
