@@ -2,7 +2,7 @@
  *
  * The gradient of a parameter is a header in the root scope. It has a buffer only if there is a
  * gradient or if a user has asked for it. The first gradient after a reset takes over the sweep's
- * buffer. Later gradients are added to it in place.
+ * buffer, unless the user has views of the old one. Later gradients are added to it in place.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -208,12 +208,19 @@ bool gr_prepare_gradients(gr_parameter_state *list)
 }
 
 /* The gradient takes the sum's buffer. Its count of writes goes on from the old one, so that an
-   entry that read the old elements notices the change. */
+   entry that read the old elements notices the change. If the user has views of the gradient, they
+   must see the change, too: then the elements are copied. */
 static void take_over(gr_tensor *gradient, gr_tensor *sum)
 {
-    const int64_t writes = gr_bytes(gradient) ? gr_writes(gradient) : 0;
-    gr_share_buffer(gradient, sum);
-    gr_set_writes(gradient, writes);
+    const bool has_elements = gr_bytes(gradient) != NULL;
+    const int64_t writes = has_elements ? gr_writes(gradient) : 0;
+    if (has_elements && !gr_owns_buffer(gradient)) {
+        const gr_dims shape = gr_shape_of(gradient);
+        gr_copy_elements(sum, &shape, gr_type(gradient), gr_bytes(gradient));
+    } else {
+        gr_share_buffer(gradient, sum);
+        gr_set_writes(gradient, writes);
+    }
     gr_wrote(gradient, "backward", NULL, 0);
 }
 

@@ -342,9 +342,10 @@ GR_API bool gr_requires_grad(const gr_tensor *x);
 GR_API GR_CHECKED gr_status gr_backward(gr_tensor *loss);
 
 /* Returns the gradient that gr_backward has added up for a parameter since the last gr_step or
-   gr_zero_grad: p's shape, f64 for an f64 parameter and else f32, zeros if there is none. It
-   lives as long as the parameter. The next gr_backward changes its elements and may change the
-   address from gr_data. Fails with GRADIENT if the tensor is no parameter, and with MEMORY. */
+   gr_zero_grad: p's shape, f64 for an f64 parameter and else f32, zeros if there is none. It lives
+   as long as the parameter. gr_backward, gr_step and gr_zero_grad change its elements, and views of
+   it show the change. If there is no view of it, gr_backward may also change the address from
+   gr_data. Fails with GRADIENT if the tensor is no parameter, and with MEMORY. */
 GR_API gr_tensor *gr_gradient(gr_tensor *parameter);
 
 /* Frees a parameter and its gradient. Fails with GRADIENT if the tensor is no parameter, and when a

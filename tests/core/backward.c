@@ -393,3 +393,45 @@ Test(backward, a_gradient_that_was_written_is_forgotten)
     cr_assert_eq(gr_step(sgd), GR_OK);
     EXPECT_VALUES(gr_gradient(p), 0, 0);
 }
+
+static void add_gradient(gr_tensor *p)
+{
+    cr_assert_eq(gr_backward(sum_of(gr_square(p))), GR_OK, "%s", gr_error_message(ctx));
+}
+
+/* A view shows each change of the gradient, from wherever it was made. Without a view, the first
+   gradient takes over the sweep's buffer. */
+Test(backward, views_of_a_gradient_show_its_changes)
+{
+    gr_tensor *p = gr_parameter(gr_ones(ctx, GR_F64, gr_shape(2))), *gradient = gr_gradient(p);
+    gr_optimizer *sgd = gr_sgd(ctx, gr_list(p), .lr = 0.5);
+    const void *before = gr_data(gradient);
+    add_gradient(p);
+    cr_expect_neq(gr_data(gradient), before);
+    gr_zero_grad(gr_list(p));
+    cr_assert_eq(gr_scope_begin(ctx), GR_OK);
+    gr_tensor *second = gr_slice(gradient, 0, 1, 2, 1),
+              *turned = gr_reshape(gradient, gr_shape(2, 1));
+    gr_tensor *v = gr_variable(second), *square = sum_of(gr_square(v));
+    for (int times = 1; times <= 2; times++) {
+        add_gradient(p);
+        EXPECT_VALUES(gradient, 2 * times, 2 * times);
+        EXPECT_VALUES(second, 2 * times);
+        EXPECT_VALUES(turned, 2 * times, 2 * times);
+    }
+    cr_assert_eq(gr_step(sgd), GR_OK);
+    EXPECT_VALUES(second, 0);
+    cr_assert_eq(gr_write(p, GR_F64, 2, (double[]){3, 4}), GR_OK);
+    add_gradient(p);
+    EXPECT_VALUES(turned, 6, 8);
+    expect_fine(ctx);
+    cr_expect(gr_failed(gr_grad(square, v)));
+    expect_error(ctx, GR_ERROR_GRADIENT,
+                 "square: the gradient reads operand 0, shape [1], which "
+                 "backward wrote after it was recorded");
+    cr_assert_eq(gr_scope_end(ctx), GR_OK);
+    gr_zero_grad(gr_list(p));
+    before = gr_data(gradient);
+    add_gradient(p);
+    cr_expect_neq(gr_data(gradient), before);
+}
