@@ -19,7 +19,8 @@
  *                           one. An op on the failed tensor returns it again.
  *   "fails with X"          the call stores the error GR_ERROR_X in the context, if that has no
  *                           error yet, and returns the failed tensor, or a status other than GR_OK.
- *                           It changes nothing else, and it never prints, aborts or exits.
+ *                           It changes nothing else, and it never prints, aborts or exits
+ *                           (gr_context_new names the one exception).
  *
  * A pointer argument must not be NULL unless its comment allows NULL. The call fails with NULL.
  *
@@ -138,8 +139,8 @@ typedef struct gr_context_options {
    is never NULL. If the context cannot be made, it holds the error, and every call on it fails with
    that: MEMORY, NULL for an allocator without allocate or release, PROCESSOR for a processor
    without FMA or an unknown isa, ARGUMENT for a number of threads outside 0 to 256.
-   gradus cannot catch one failure: if the system refuses a thread, libgomp prints a message and
-   ends the process. Ask for no more threads than the system allows. */
+   gradus cannot catch one failure: if the system refuses libgomp a thread, or memory for it, libgomp
+   prints a message and ends the process. Ask for no more threads than the system allows. */
 GR_API gr_context *gr_context_new(const gr_context_options *options);
 
 /* Frees the context with all its scopes, tensors, models and optimisers. Returns its first error,
