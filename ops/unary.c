@@ -29,8 +29,9 @@ enum { SLOPE_SMOOTH = 0, SLOPE_KINK = 0, SLOPE_FLAT = GR_OP_NO_GRAD };
 #define READS_BOTH GR_READS_IN(0) | GR_READS_OUT(0)
 #define READS_NONE GR_READS_NOTHING
 
-/* The rule in one pass: a kernel of g, x and, if the rule reads it, the result. It gives the same
-   bits as the composed rule of the op. */
+/* The rule in one pass: a kernel of g, x and, if the rule reads it, the result. In f32 and f64 it
+   gives the same bits as the composed rule of the op. In f16 and bf16 it rounds once, while the
+   composed rule rounds the result of each of its ops. */
 #define ONE_PASS_COMPOSED(f, NAME, values)
 #define FUSED_COMPOSED(f) NULL
 #define FUSED_FUSED(f)    f##_fused_vjp
