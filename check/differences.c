@@ -46,7 +46,7 @@ gr_checker_element gr_checker_element_of(const gr_checker *c, int64_t column)
    counts as written. So no sweep in f can use values that were recorded before the move. Afterwards
    the write is not counted, because the old bits are back. So earlier results can still be
    differentiated. */
-static bool sample(gr_checker *c, const stencil *s, gr_checker_element element)
+static bool evaluate_stencil(gr_checker *c, const stencil *s, gr_checker_element element)
 {
     double before;
     memcpy(&before, element.value, sizeof before);
@@ -176,7 +176,7 @@ bool gr_checker_differentiate(gr_checker *c, int64_t column)
         if (h == 0)
             break;
         const stencil s = stencil_at(c, *element.value, h);
-        if (!sample(c, &s, element))
+        if (!evaluate_stencil(c, &s, element))
             return false;
         if (improve(c, &s))
             break;

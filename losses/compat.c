@@ -1,6 +1,6 @@
 /* compat.c - the parameter lists of PyTorch and MindSpore over gr_bce and gr_bce_with_logits.
  *
- * Each function consists of a set of rules (dtypes, names) and a call of `run`.
+ * Each function consists of a set of rules (dtypes, names) and a call of apply_loss.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -170,8 +170,8 @@ static gr_context *context_of(const rules *r, gr_tensor *const *in, gr_tensor **
 
 /* Checks by the rules, converts all operands to the input's dtype, and applies the loss. name is
    the reduction's name. If it is NULL, `reduction` counts. */
-static gr_tensor *run(const rules *r, gr_tensor *const *given, gr_reduction reduction,
-                      const char *name)
+static gr_tensor *apply_loss(const rules *r, gr_tensor *const *given, gr_reduction reduction,
+                             const char *name)
 {
     gr_tensor *in[ARGUMENTS], *failed;
     gr_context *ctx = context_of(r, given, &failed);
@@ -213,12 +213,12 @@ static gr_tensor *no_loss(const rules *r, gr_tensor *input, gr_tensor *target)
     .same_shape = 2, .required = 2, .strict_target = true, .loss = gr_bce_with
 
 /* If one of the deprecated pair is set, the pair decides the reduction, and name is ignored. */
-static gr_tensor *run_torch(const rules *r, gr_tensor *const *in, gr_tristate size_average,
-                            gr_tristate reduce, const char *name)
+static gr_tensor *apply_torch(const rules *r, gr_tensor *const *in, gr_tristate size_average,
+                              gr_tristate reduce, const char *name)
 {
     gr_reduction reduction;
     if (!gr_legacy_reduction(size_average, reduce, &reduction))
-        return run(r, in, GR_MEAN, name);
+        return apply_loss(r, in, GR_MEAN, name);
     gr_tensor *failed;
     gr_context *ctx = context_of(r, in, &failed);
     if (!ctx)
@@ -228,7 +228,7 @@ static gr_tensor *run_torch(const rules *r, gr_tensor *const *in, gr_tristate si
              "size_average and reduce args will be deprecated, please use reduction='%s' instead.",
              reduction_name(reduction));
     gr_note(ctx, note);
-    return run(r, in, reduction, NULL);
+    return apply_loss(r, in, reduction, NULL);
 }
 
 gr_tensor *gr_torch_binary_cross_entropy_with_logits(gr_tensor *input, gr_tensor *target,
@@ -239,7 +239,7 @@ gr_tensor *gr_torch_binary_cross_entropy_with_logits(gr_tensor *input, gr_tensor
     static const rules r = {.api = "torch.nn.functional.binary_cross_entropy_with_logits",
                             TORCH_LOGITS};
     gr_tensor *in[ARGUMENTS] = {input, target, weight, pos_weight};
-    return run_torch(&r, in, size_average, reduce, reduction);
+    return apply_torch(&r, in, size_average, reduce, reduction);
 }
 
 gr_tensor *gr_torch_binary_cross_entropy(gr_tensor *input, gr_tensor *target, gr_tensor *weight,
@@ -248,7 +248,7 @@ gr_tensor *gr_torch_binary_cross_entropy(gr_tensor *input, gr_tensor *target, gr
 {
     static const rules r = {.api = "torch.nn.functional.binary_cross_entropy", TORCH_BCE};
     gr_tensor *in[ARGUMENTS] = {input, target, weight};
-    return run_torch(&r, in, size_average, reduce, reduction);
+    return apply_torch(&r, in, size_average, reduce, reduction);
 }
 
 gr_tensor *gr_torch_bce_loss_call(const gr_torch_bce_loss *loss, gr_tensor *input,
@@ -258,7 +258,7 @@ gr_tensor *gr_torch_bce_loss_call(const gr_torch_bce_loss *loss, gr_tensor *inpu
     if (!loss)
         return no_loss(&r, input, target);
     gr_tensor *in[ARGUMENTS] = {input, target, loss->weight};
-    return run_torch(&r, in, loss->size_average, loss->reduce, loss->reduction);
+    return apply_torch(&r, in, loss->size_average, loss->reduce, loss->reduction);
 }
 
 gr_tensor *gr_torch_bce_with_logits_loss_call(const gr_torch_bce_with_logits_loss *loss,
@@ -268,7 +268,7 @@ gr_tensor *gr_torch_bce_with_logits_loss_call(const gr_torch_bce_with_logits_los
     if (!loss)
         return no_loss(&r, input, target);
     gr_tensor *in[ARGUMENTS] = {input, target, loss->weight, loss->pos_weight};
-    return run_torch(&r, in, loss->size_average, loss->reduce, loss->reduction);
+    return apply_torch(&r, in, loss->size_average, loss->reduce, loss->reduction);
 }
 
 /* ---- MindSpore ------------------------------------------------------------------------------- */
@@ -278,11 +278,11 @@ gr_tensor *gr_torch_bce_with_logits_loss_call(const gr_torch_bce_with_logits_los
     .dtypes = {HALF_OR_SINGLE, HALF_OR_SINGLE, HALF_OR_SINGLE, HALF_OR_SINGLE}, .same_shape = 2,   \
     .any_case = true, .loss = gr_bce_with_logits_with
 
-static gr_tensor *run_mindspore(const rules *r, gr_tensor *input, gr_tensor *target,
-                                gr_tensor *weight, gr_tensor *pos_weight, const char *reduction)
+static gr_tensor *apply_mindspore(const rules *r, gr_tensor *input, gr_tensor *target,
+                                  gr_tensor *weight, gr_tensor *pos_weight, const char *reduction)
 {
     gr_tensor *in[ARGUMENTS] = {input, target, weight, pos_weight};
-    return run(r, in, GR_MEAN, reduction);
+    return apply_loss(r, in, GR_MEAN, reduction);
 }
 
 gr_tensor *gr_mindspore_binary_cross_entropy_with_logits(gr_tensor *logits, gr_tensor *label,
@@ -292,7 +292,7 @@ gr_tensor *gr_mindspore_binary_cross_entropy_with_logits(gr_tensor *logits, gr_t
     static const rules r = {.api = "mindspore.ops.binary_cross_entropy_with_logits",
                             .required = 2,
                             MINDSPORE_LOGITS("label")};
-    return run_mindspore(&r, logits, label, weight, pos_weight, reduction);
+    return apply_mindspore(&r, logits, label, weight, pos_weight, reduction);
 }
 
 gr_tensor *gr_mindspore_bce_with_logits_loss_call(const gr_mindspore_bce_with_logits_loss *loss,
@@ -303,7 +303,7 @@ gr_tensor *gr_mindspore_bce_with_logits_loss_call(const gr_mindspore_bce_with_lo
         .api = "mindspore.ops.BCEWithLogitsLoss", .required = ARGUMENTS, MINDSPORE_LOGITS("label")};
     if (!loss)
         return no_loss(&r, logits, label);
-    return run_mindspore(&r, logits, label, weight, pos_weight, loss->reduction);
+    return apply_mindspore(&r, logits, label, weight, pos_weight, loss->reduction);
 }
 
 gr_tensor *
@@ -316,7 +316,7 @@ gr_mindspore_nn_bce_with_logits_loss_call(const gr_mindspore_nn_bce_with_logits_
                             MINDSPORE_LOGITS("labels")};
     if (!loss)
         return no_loss(&r, logits, labels);
-    return run_mindspore(&r, logits, labels, loss->weight, loss->pos_weight, loss->reduction);
+    return apply_mindspore(&r, logits, labels, loss->weight, loss->pos_weight, loss->reduction);
 }
 
 /* The documentation says both that weight broadcasts and that it has the input's shape. MindSpore's
@@ -332,7 +332,7 @@ gr_tensor *gr_mint_binary_cross_entropy(gr_tensor *input, gr_tensor *target, gr_
                             .required = 2,
                             .any_case = true,
                             .loss = gr_bce_with};
-    return run_mindspore(&r, input, target, weight, NULL, reduction);
+    return apply_mindspore(&r, input, target, weight, NULL, reduction);
 }
 
 gr_tensor *gr_mint_binary_cross_entropy_with_logits(gr_tensor *input, gr_tensor *target,
@@ -346,5 +346,5 @@ gr_tensor *gr_mint_binary_cross_entropy_with_logits(gr_tensor *input, gr_tensor 
                             .required = 2,
                             .any_case = true,
                             .loss = gr_bce_with_logits_with};
-    return run_mindspore(&r, input, target, weight, pos_weight, reduction);
+    return apply_mindspore(&r, input, target, weight, pos_weight, reduction);
 }

@@ -46,14 +46,14 @@ DEFINE_LARGEST(largest_double, double)
 
 /* Samples along the axis, divided among the threads. If the elements of a sample do not lie side by
    side, the thread copies the sample to its part of the scratch. */
-typedef struct lines {
+typedef struct samples {
     const gr_call *call;
     gr_reader reader; /* its last axis is the axis of the samples */
     int64_t count, length, parts;
     bool copied;
-} lines;
+} samples;
 
-static lines lines_of(const gr_call *call)
+static samples samples_of(const gr_call *call)
 {
     const gr_tensor *x = call->in[0];
     const int64_t axis = *(const int64_t *)call->attributes;
@@ -65,44 +65,44 @@ static lines lines_of(const gr_call *call)
     }
     shape.at[last] = gr_sizes(x)[axis];
     strides.at[last] = gr_steps(x)[axis];
-    lines l = {.call = call, .length = shape.at[last], .count = gr_count(call->out)};
-    gr_reader_begin_view(&l.reader, gr_bytes(x), gr_type(x), last + 1, shape.at, strides.at);
-    l.parts = gr_threads_for(call->ctx, gr_count(x));
-    l.copied = !l.reader.contiguous;
-    return l;
+    samples s = {.call = call, .length = shape.at[last], .count = gr_count(call->out)};
+    gr_reader_begin_view(&s.reader, gr_bytes(x), gr_type(x), last + 1, shape.at, strides.at);
+    s.parts = gr_threads_for(call->ctx, gr_count(x));
+    s.copied = !s.reader.contiguous;
+    return s;
 }
 
 static int64_t largest_scratch(const gr_call *call)
 {
-    const lines l = lines_of(call);
-    int64_t bytes; /* too many in a view of equal elements */
-    if (__builtin_mul_overflow(l.parts, l.length * gr_dtype_size(l.reader.dtype), &bytes))
+    const samples s = samples_of(call);
+    int64_t bytes; /* a view of equal elements can need too many */
+    if (__builtin_mul_overflow(s.parts, s.length * gr_dtype_size(s.reader.dtype), &bytes))
         bytes = INT64_MAX;
-    return l.copied ? bytes : 0;
+    return s.copied ? bytes : 0;
 }
 
 static void largest_part(void *state, int64_t part)
 {
-    const lines *l = state;
-    const gr_dtype dtype = l->reader.dtype;
-    const int64_t size = gr_dtype_size(dtype), bytes = l->length * size;
-    char *copy = l->copied ? (char *)l->call->scratch + part * bytes : NULL;
-    char *to = gr_bytes(l->call->out);
-    const int64_t end = l->count * (part + 1) / l->parts;
-    for (int64_t i = l->count * part / l->parts; i < end; i++) {
+    const samples *s = state;
+    const gr_dtype dtype = s->reader.dtype;
+    const int64_t size = gr_dtype_size(dtype), bytes = s->length * size;
+    char *copy = s->copied ? (char *)s->call->scratch + part * bytes : NULL;
+    char *to = gr_bytes(s->call->out);
+    const int64_t end = s->count * (part + 1) / s->parts;
+    for (int64_t i = s->count * part / s->parts; i < end; i++) {
         if (copy)
-            gr_reader_read(&l->reader, i * l->length, l->length, dtype, copy);
-        const void *from = copy ? copy : l->reader.data + i * bytes;
+            gr_reader_read(&s->reader, i * s->length, s->length, dtype, copy);
+        const void *from = copy ? copy : s->reader.data + i * bytes;
         const double most =
-            dtype == GR_F32 ? largest_float(from, l->length) : largest_double(from, l->length);
+            dtype == GR_F32 ? largest_float(from, s->length) : largest_double(from, s->length);
         gr_convert(GR_F64, &most, dtype, to + i * size, 1);
     }
 }
 
 static gr_status largest_run(const gr_call *call)
 {
-    lines l = lines_of(call);
-    gr_parallel_for((int)l.parts, l.parts, largest_part, &l);
+    samples s = samples_of(call);
+    gr_parallel_for((int)s.parts, s.parts, largest_part, &s);
     return GR_OK;
 }
 static const gr_op largest_op = {.name = "largest",
