@@ -40,15 +40,9 @@ static gr_status slope_run(const gr_call *call)
 }
 static const gr_op slope_op = {.name = "bce_slope",
                                .formula = "(c*b*(a-1) + (1-b)*a) / fmax(a*(1-a), 1e-12)",
-                               .kind = GR_ELEMENTWISE,
-                               .flags = GR_OP_STRIDED,
-                               .arity = 3,
-                               .shape = gr_broadcast_form,
+                               GR_BCE_ELEMENTS_COLUMNS,
                                .run = slope_run,
-                               .vjp = slope_vjp,
-                               .reads = {GR_READS_IN(0) | GR_READS_IN(1) | GR_READS_IN(2),
-                                         GR_READS_IN(0) | GR_READS_IN(2),
-                                         GR_READS_IN(0) | GR_READS_IN(1)}};
+                               .vjp = slope_vjp};
 
 /* ---- The losses of the elements -------------------------------------------------------------- */
 
@@ -85,17 +79,12 @@ static gr_status elements_run(const gr_call *call)
 {
     return gr_bce_elements_run(GR_KERNEL_BCE, 0, call);
 }
-static const gr_op elements_op = {
-    .name = "bce_elements",
-    .formula = "-(c*b*fmax(log(a), -100) + (1-b)*fmax(log1p(-a), -100))",
-    .kind = GR_ELEMENTWISE,
-    .flags = GR_OP_STRIDED,
-    .arity = 3,
-    .shape = gr_broadcast_form,
-    .run = elements_run,
-    .vjp = elements_vjp,
-    .reads = {GR_READS_IN(0) | GR_READS_IN(1) | GR_READS_IN(2), GR_READS_IN(0) | GR_READS_IN(2),
-              GR_READS_IN(0) | GR_READS_IN(1)}};
+static const gr_op elements_op = {.name = "bce_elements",
+                                  .formula =
+                                      "-(c*b*fmax(log(a), -100) + (1-b)*fmax(log1p(-a), -100))",
+                                  GR_BCE_ELEMENTS_COLUMNS,
+                                  .run = elements_run,
+                                  .vjp = elements_vjp};
 static gr_tensor *elements(gr_tensor *x, gr_tensor *y, gr_tensor *p)
 {
     return gr_apply_with(&elements_op, 3, (gr_tensor *[]){x, y, p}, NULL);

@@ -73,14 +73,9 @@ static gr_status elements_run(const gr_call *call)
 static const gr_op elements_op = {
     .name = "bce_with_logits_elements",
     .formula = "(1-b)*fmax(a, 0) + c*b*fmax(-a, 0) + ((1-b) + c*b)*log1p(exp(-fabs(a)))",
-    .kind = GR_ELEMENTWISE,
-    .flags = GR_OP_STRIDED,
-    .arity = 3,
-    .shape = gr_broadcast_form,
+    GR_BCE_ELEMENTS_COLUMNS,
     .run = elements_run,
-    .vjp = elements_vjp,
-    .reads = {GR_READS_IN(0) | GR_READS_IN(1) | GR_READS_IN(2), GR_READS_IN(0) | GR_READS_IN(2),
-              GR_READS_IN(0) | GR_READS_IN(1)}};
+    .vjp = elements_vjp};
 static gr_tensor *elements(gr_tensor *x, gr_tensor *y, gr_tensor *p)
 {
     return gr_apply_with(&elements_op, 3, (gr_tensor *[]){x, y, p}, NULL);

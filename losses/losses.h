@@ -62,7 +62,14 @@ gr_tensor *gr_bce_compose(const gr_bce_kind *kind, const gr_node *node, gr_tenso
 /* Checks all arguments and applies a fused op. */
 gr_tensor *gr_bce_apply(const gr_op *op, gr_tensor *x, const gr_bce_args *args);
 
-/* The run of an elementwise op of x, y and p (p may be NULL). Computes one output of a kernel. */
+/* The columns that the elementwise ops of x, y and p share (p may be NULL). All rules read the other
+   two operands; only that of x may read x itself. */
+#define GR_BCE_ELEMENTS_COLUMNS                                                                    \
+    .kind = GR_ELEMENTWISE, .flags = GR_OP_STRIDED, .arity = 3, .shape = gr_broadcast_form,        \
+    .reads = {GR_READS_IN(0) | GR_READS_IN(1) | GR_READS_IN(2), GR_READS_IN(0) | GR_READS_IN(2),   \
+              GR_READS_IN(0) | GR_READS_IN(1)}
+
+/* The run of such an op. Computes one output of a kernel. */
 gr_status gr_bce_elements_run(gr_kernel_id kernel, int output, const gr_call *call);
 
 #endif
