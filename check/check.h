@@ -15,7 +15,7 @@
 /* ---- function.c: the user's function --------------------------------------------------------- */
 
 /* Calls f and returns its result: a live float tensor of ctx. NULL after an error. Afterwards
-   scopes and no_grad brackets are as before, whatever f has done to them. op: the call's name in
+   scopes and no_grad brackets are as before, even if f has changed them. op: the call's name in
    messages. */
 gr_tensor *gr_call_function(gr_context *ctx, const char *op, gr_function *f, gr_tensors inputs,
                             void *data);

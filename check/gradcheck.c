@@ -200,7 +200,7 @@ static bool run_passes(gr_checker *c)
     return done;
 }
 
-/* Afterwards the context is as before, whatever f does. The handler is held until the inputs have
+/* Afterwards the context is as before, even if f has changed it. The handler is held until the inputs have
    their old values, because the handler may leave with longjmp. */
 static void run_check(gr_checker *c)
 {

@@ -5,9 +5,9 @@
  * to the allocator.
  *
  * Members are cut from slabs that belong to the context until it ends. A member that a user may know
- * is used again only after a scope of the user has ended. So the members of internal scopes, of which
- * a sweep uses many, have an idle list of their own. So have the members of scopes inside a check,
- * which ends many scopes. A member that is freed before its scope ends waits for the next end of a
+ * is used again only after a scope of the user has ended. So there are two more idle lists: one for
+ * the members of internal scopes, because a sweep uses many of them, and one for the members of
+ * scopes inside a check, because a check ends many scopes. A member that is freed before its scope ends waits for the next end of a
  * user's scope, or until MOST_WAITING others wait behind it.
  *
  * SPDX-License-Identifier: MIT

@@ -1,4 +1,4 @@
-/* scope.c - scopes of a context: whatever is made inside one is freed when it ends.
+/* scope.c - scopes of a context: all that is made inside a scope is freed when the scope ends.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -1,8 +1,8 @@
 /* threads.c - the only place that starts threads.
  *
- * Work is cut into parts by index, without regard to the number of threads. The result of a part
- * depends only on its index. So the threads decide which thread computes a part, and nothing else.
- * A part cannot allocate and cannot fail.
+ * Work is cut into parts by index alone, and the result of a part depends only on its index. The
+ * number of threads decides which thread computes a part, and nothing else. A part cannot allocate
+ * and cannot fail.
  *
  * SPDX-License-Identifier: MIT
  */

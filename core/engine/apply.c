@@ -86,7 +86,7 @@ gr_status gr_broadcast_form(const gr_call *call, gr_form *results)
     return status != GR_OK ? status : gr_broadcast_dims(call, &results->shape);
 }
 
-/* Computes the forms of the results. An op that fails without an error gets one here. */
+/* Computes the forms of the results. If the op fails but raises no error, raises one. */
 static gr_status shape_results(const gr_call *call, gr_form *forms)
 {
     gr_status status = GR_OK;
@@ -123,7 +123,8 @@ static gr_tensor *make_result(const gr_call *call, const gr_form *form)
     return gr_tensor_in(ctx->scope, call->op->name, form->dtype, &form->shape);
 }
 
-/* Of a call that fails: any number of them ends no scope, and makes no dead tensor live. */
+/* Frees the results of a call that fails. Nobody has seen them, so the next tensors get the same
+   handles. However many calls fail, no handle of a dead tensor becomes valid again. */
 static void free_results(gr_tensor **outs, int count)
 {
     for (int k = 0; k < count; k++)
@@ -199,7 +200,7 @@ static gr_status run_flattened(gr_call *call)
     return status;
 }
 
-/* Fills the results. An op that fails without an error gets one here. */
+/* Fills the results. If the op fails but raises no error, raises one. */
 static gr_status run_call(gr_call *call)
 {
     if (!call->op->run) /* a view or a feed */

@@ -3,7 +3,7 @@
  *
  * The blocks (GR_BLOCK elements) and their chunks (GR_CHUNK) are cut by index alone. A thread
  * computes whole blocks. Each block stores its sum at its own place, and the sums are added in a
- * fixed tree. So the number of threads changes the time and never a bit.
+ * fixed tree. So the number of threads changes the time, but no bit.
  *
  * An operand goes to the kernel directly if it is contiguous and has the kernel's dtype. Other
  * operands are gathered into scratch on the thread's stack. Nothing in a parallel region allocates
@@ -155,7 +155,8 @@ int gr_map_run(const gr_map *map)
 
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
-/* Follows the result's dtype. A comparison follows its operands, except gr_scalars. */
+/* Returns the kernel's index for the result's dtype. For a comparison the operands decide, but not
+   those that are gr_scalars. */
 static int kernel_type(const gr_call *call)
 {
     if (gr_type(call->out) != GR_BOOL)

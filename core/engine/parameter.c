@@ -186,8 +186,8 @@ void gr_meet_parameter(gr_tensor *x, gr_parameter_state **list)
     *list = state;
 }
 
-/* Puts each sum into a buffer that the gradient can take over, if it will do so. A sum that is the
-   seed itself may have another dtype. */
+/* If a gradient will take over the buffer of its sum, makes sure that nobody else holds this buffer
+   and that it has the gradient's dtype (the seed itself may have another). False after MEMORY. */
 bool gr_prepare_gradients(gr_parameter_state *list)
 {
     for (gr_parameter_state *state = list; state; state = state->next) {

@@ -306,7 +306,8 @@ static bool gather_upstream(const gr_sweep_state *s, gr_entry *entry)
     return true;
 }
 
-/* Around a call of a rule: scopes and brackets that it leaves open end with it. */
+/* The state of the context before a call of a rule. enter_rule and leave_rule surround the call, and
+   end the scopes and no_grad brackets that the rule leaves open. */
 typedef struct rule_call {
     gr_floor floor;
     int no_grad;
@@ -319,7 +320,7 @@ static rule_call enter_rule(gr_context *ctx)
     return call;
 }
 
-/* False after the error that it left a scope open. */
+/* If the rule left a scope open, raises an error and returns false. */
 static bool leave_rule(gr_context *ctx, const gr_op *op, rule_call call)
 {
     ctx->program.rules_running--;
@@ -354,7 +355,7 @@ static bool call_add_rule(const gr_sweep_state *s, gr_entry *entry)
     return s->ctx->error == GR_OK;
 }
 
-/* Whether the rule gave one tensor for operand i and for a later one. */
+/* True if the rule returned the same tensor for operand i and for a later one. */
 static bool comes_again(const gr_entry *entry, gr_tensor *const *dx, int i)
 {
     for (int k = i + 1; k < entry->node.count; k++)
@@ -363,7 +364,7 @@ static bool comes_again(const gr_entry *entry, gr_tensor *const *dx, int i)
     return false;
 }
 
-/* What a later operand gets as well is not moved, so that nothing is added to it in place. */
+/* A tensor that a later operand gets, too, is not moved. So nothing is added to it in place. */
 static bool add_gradients(const gr_sweep_state *s, gr_entry *entry, gr_tensor **dx)
 {
     for (int i = 0; i < entry->node.count; i++) {

@@ -203,7 +203,8 @@ typedef struct gr_dims {
     int64_t at[GR_MAX_DIMS];
 } gr_dims;
 
-/* Returns a list of the first `count` values, of which it copies at most GR_MAX_DIMS. */
+/* Returns a list of the first `count` values. If count is below 0 or above GR_MAX_DIMS, or values is
+   NULL, each function that gets the list fails. */
 GR_API gr_dims gr_dims_from(int64_t count, const int64_t *values);
 
 /* Write a list in place: gr_shape(2, 3), gr_axes(0, -1), gr_index(1, 2). gr_shape() is the shape of
@@ -244,8 +245,8 @@ GR_API gr_tensor *gr_full(gr_context *ctx, gr_dtype dtype, gr_dims shape, double
    NULL if the shape has no elements; otherwise fails with NULL. */
 GR_API gr_tensor *gr_from_data(gr_context *ctx, gr_dtype dtype, gr_dims shape, const void *data);
 
-/* A 0-d constant that adapts: in an op it takes the dtype of the other operands. Beside f16 and
-   bf16 it is rounded to f32, in which the op computes. Alone it is f64. The result of an op on such
+/* A 0-d constant that adapts: in an op it takes the dtype of the other operands. With f16 and
+   bf16 operands it is rounded to f32, in which the op computes. Alone it is f64. The result of an op on such
    constants alone adapts too, as in gr_neg(gr_scalar(ctx, 1)). The results of gr_cast and
    gr_variable do not. */
 GR_API gr_tensor *gr_scalar(gr_context *ctx, double value);

@@ -136,7 +136,7 @@ GR_API double gr_learning_rate(const gr_optimizer *optimizer);
    an error, the rate stays and the call returns that error. */
 GR_API GR_CHECKED gr_status gr_set_learning_rate(gr_optimizer *optimizer, double lr);
 
-/* Returns all tensors that a step changes besides the parameters. Save them, and copy them
+/* Returns all tensors, other than the parameters, that a step changes. Save them, and copy them
    (gr_write) into a new optimiser of the same kind to continue from there. They are, in this order:
        for each parameter   SGD with momentum: v; Adam: m and v. f64 for an f64 parameter, else f32
        Adam                 b1^t and b2^t, f64 [parameters, 2], with t the steps of each parameter
