@@ -1,5 +1,5 @@
-/* function.c - a call of the user's function. If the function breaks a rule, such as that it must end
- * its scopes, this restores the context and raises an error.
+/* function.c - a call of the user's function. If the function breaks a rule, such as that it must
+ * end its scopes, this restores the context and raises an error.
  *
  * SPDX-License-Identifier: MIT
  */

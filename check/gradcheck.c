@@ -200,8 +200,8 @@ static bool run_passes(gr_checker *c)
     return done;
 }
 
-/* Afterwards the context is as before, even if f has changed it. The handler is held until the inputs have
-   their old values, because the handler may leave with longjmp. */
+/* Afterwards the context is as before, even if f has changed it. The handler is held until the
+   inputs have their old values, because the handler may leave with longjmp. */
 static void run_check(gr_checker *c)
 {
     gr_context *ctx = c->ctx;

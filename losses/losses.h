@@ -62,8 +62,8 @@ gr_tensor *gr_bce_compose(const gr_bce_kind *kind, const gr_node *node, gr_tenso
 /* Checks all arguments and applies a fused op. */
 gr_tensor *gr_bce_apply(const gr_op *op, gr_tensor *x, const gr_bce_args *args);
 
-/* The columns that the elementwise ops of x, y and p share (p may be NULL). All rules read the other
-   two operands; only that of x may read x itself. */
+/* The columns that the elementwise ops of x, y and p share (p may be NULL). The gradient of each
+   operand reads the other two. That of x reads x, too. */
 #define GR_BCE_ELEMENTS_COLUMNS                                                                    \
     .kind = GR_ELEMENTWISE, .flags = GR_OP_STRIDED, .arity = 3, .shape = gr_broadcast_form,        \
     .reads = {GR_READS_IN(0) | GR_READS_IN(1) | GR_READS_IN(2), GR_READS_IN(0) | GR_READS_IN(2),   \

@@ -10,8 +10,8 @@
 #include <gradus/nn.h>
 #include <gradus/ops.h>
 
-/* The errors that a context can have from its creation on. A model or an optimiser of such a context
-   is a stand-in: there is one for each of these errors. */
+/* The errors that a context can have from its creation on. A model or an optimiser of such a
+   context is a stand-in: there is one for each of these errors. */
 #define GR_FIRST_ERRORS(row)                                                                       \
     row(GR_ERROR_MEMORY) row(GR_ERROR_NULL) row(GR_ERROR_ARGUMENT) row(GR_ERROR_PROCESSOR)
 

@@ -3,12 +3,12 @@
  * A step applies one row to each parameter that has a gradient (rules.c), and one row that counts
  * the step. Once a step has begun, nothing in it can fail. So a step changes everything or nothing.
  *
- * A step changes the parameters and the state tensors, and nothing else. The order of the state is: the momentum of
- * each parameter, or its m and v (f64 for an f64 parameter, else f32); then, for Adam, the powers
- * b1^t and b2^t of each parameter (f64 [parameters, 2]); then the master of each half parameter
- * (f32); then the number of steps (i64, 0-d). t
- * counts the steps of one parameter: it does not change in a step without a gradient. If gr_write
- * copies the state to a new optimiser, that one continues where this one stopped.
+ * A step changes the parameters and the state tensors, and nothing else. The order of the state is:
+ * the momentum of each parameter, or its m and v (f64 for an f64 parameter, else f32); then, for
+ * Adam, the powers b1^t and b2^t of each parameter (f64 [parameters, 2]); then the master of each
+ * half parameter (f32); then the number of steps (i64, 0-d). t counts the steps of one parameter:
+ * it does not change in a step without a gradient. If gr_write copies the state to a new optimiser,
+ * that one continues where this one stopped.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -106,9 +106,9 @@ struct gr_scope {
     bool inside_check;     /* lies in a scope of gr_scope_begin_check */
 };
 
-/* gr_scope_begin for a check (gr_hessian, gr_gradcheck), which ends many scopes. The members of this
-   scope and of those that begin in it have an idle list of their own. So a check does not use up the
-   generations of members that the user knew before. */
+/* gr_scope_begin for a check (gr_hessian, gr_gradcheck), which ends many scopes. The members of
+   this scope and of those that begin in it have an idle list of their own. So a check does not use
+   up the generations of members that the user knew before. */
 GR_CHECKED gr_status gr_scope_begin_check(gr_context *ctx);
 
 /* Opens an internal scope as the innermost one. NULL (and MEMORY). */

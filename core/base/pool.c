@@ -4,11 +4,12 @@
  * from its second step on. Buffers that were idle while the last TRIM_PERIOD scopes ended go back
  * to the allocator.
  *
- * Members are cut from slabs that belong to the context until it ends. A member that a user may know
- * is used again only after a scope of the user has ended. So there are two more idle lists: one for
- * the members of internal scopes, because a sweep uses many of them, and one for the members of
- * scopes inside a check, because a check ends many scopes. A member that is freed before its scope ends waits for the next end of a
- * user's scope, or until MOST_WAITING others wait behind it.
+ * Members are cut from slabs that belong to the context until it ends. A member that a user may
+ * know is used again only after a scope of the user has ended. So there are two more idle lists:
+ * one for the members of internal scopes, because a sweep uses many of them, and one for the
+ * members of scopes inside a check, because a check ends many scopes. A member that is freed before
+ * its scope ends waits for the next end of a user's scope, or until MOST_WAITING others wait behind
+ * it.
  *
  * SPDX-License-Identifier: MIT
  */

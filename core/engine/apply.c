@@ -395,8 +395,8 @@ static bool all_missing(int count, gr_tensor *const *in)
     return missing;
 }
 
-/* Returns the context of a call that passes the first checks: ctx, or that of the operands if ctx is
-   NULL. After an error it returns NULL and sets *failed to the tensor to return. */
+/* Returns the context of a call that passes the first checks: ctx, or that of the operands if ctx
+   is NULL. After an error it returns NULL and sets *failed to the tensor to return. */
 static gr_context *check_call(gr_context *ctx, const gr_op *op, int count, gr_tensor *const *in,
                               gr_tensor **failed)
 {

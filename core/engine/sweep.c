@@ -306,8 +306,8 @@ static bool gather_upstream(const gr_sweep_state *s, gr_entry *entry)
     return true;
 }
 
-/* The state of the context before a call of a rule. enter_rule and leave_rule surround the call, and
-   end the scopes and no_grad brackets that the rule leaves open. */
+/* The state of the context before a call of a rule. enter_rule and leave_rule surround the call,
+   and end the scopes and no_grad brackets that the rule leaves open. */
 typedef struct rule_call {
     gr_floor floor;
     int no_grad;

@@ -139,8 +139,8 @@ typedef struct gr_context_options {
    is never NULL. If the context cannot be made, it holds the error, and every call on it fails with
    that: MEMORY, NULL for an allocator without allocate or release, PROCESSOR for a processor
    without FMA or an unknown isa, ARGUMENT for a number of threads outside 0 to 256.
-   gradus cannot catch one failure: if the system refuses libgomp a thread, or memory for it, libgomp
-   prints a message and ends the process. Ask for no more threads than the system allows. */
+   gradus cannot catch one failure: if the system refuses libgomp a thread, or memory for it,
+   libgomp prints a message and ends the process. Ask for no more threads than the system allows. */
 GR_API gr_context *gr_context_new(const gr_context_options *options);
 
 /* Frees the context with all its scopes, tensors, models and optimisers. Returns its first error,
@@ -203,8 +203,8 @@ typedef struct gr_dims {
     int64_t at[GR_MAX_DIMS];
 } gr_dims;
 
-/* Returns a list of the first `count` values. If count is below 0 or above GR_MAX_DIMS, or values is
-   NULL, each function that gets the list fails. */
+/* Returns a list of the first `count` values. If count is below 0 or above GR_MAX_DIMS, or if
+   values is NULL and count is not 0, each function that gets the list fails. */
 GR_API gr_dims gr_dims_from(int64_t count, const int64_t *values);
 
 /* Write a list in place: gr_shape(2, 3), gr_axes(0, -1), gr_index(1, 2). gr_shape() is the shape of
@@ -246,9 +246,9 @@ GR_API gr_tensor *gr_full(gr_context *ctx, gr_dtype dtype, gr_dims shape, double
 GR_API gr_tensor *gr_from_data(gr_context *ctx, gr_dtype dtype, gr_dims shape, const void *data);
 
 /* A 0-d constant that adapts: in an op it takes the dtype of the other operands. With f16 and
-   bf16 operands it is rounded to f32, in which the op computes. Alone it is f64. The result of an op on such
-   constants alone adapts too, as in gr_neg(gr_scalar(ctx, 1)). The results of gr_cast and
-   gr_variable do not. */
+   bf16 operands it is rounded to f32, in which the op computes. Alone it is f64. The result of an
+   op on such constants alone adapts too, as in gr_neg(gr_scalar(ctx, 1)). The results of gr_cast
+   and gr_variable do not. */
 GR_API gr_tensor *gr_scalar(gr_context *ctx, double value);
 
 /* A 0-d constant of x's dtype, in x's context. */

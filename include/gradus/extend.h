@@ -145,8 +145,8 @@ GR_API gr_tensor *gr_apply_with(const gr_op *op, int count, gr_tensor *const *in
 
 /* Applies an op to any number of operands, 0 included, and returns all visible results. results: an
    array of op->results places. On success all are filled; otherwise each is the failed tensor. The
-   results are freed with the scope. ctx may be NULL where there are operands. Otherwise all operands
-   must belong to it. Fails as gr_apply_with does. */
+   results are freed with the scope. ctx may be NULL where there are operands. Otherwise all
+   operands must belong to it. Fails as gr_apply_with does. */
 GR_API GR_CHECKED gr_status gr_apply_results(gr_context *ctx, const gr_op *op, int count,
                                              gr_tensor *const *in, const void *attributes,
                                              gr_tensor **results);

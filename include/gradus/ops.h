@@ -57,8 +57,8 @@ GR_API gr_tensor *gr_softplus(gr_tensor *x); /* log(1+e^x);  d = g s(x), s = gr_
 
 /* Elementwise; the result is bool and has no gradient. Both operands are floats, or both are
    integers or bool. They are compared as f64 (an i64 above 2^53 is rounded). gr_scalar goes with
-   all of them, and is rounded to f32 if the other operand is f32, f16 or bf16. A comparison with NaN is false, but
-   gr_not_equal is true. */
+   all of them, and is rounded to f32 if the other operand is f32, f16 or bf16. A comparison with
+   NaN is false, but gr_not_equal is true. */
 GR_API gr_tensor *gr_equal(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_not_equal(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_less(gr_tensor *a, gr_tensor *b);

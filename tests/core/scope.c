@@ -169,8 +169,8 @@ static gr_tensor *sum_of_squares(gr_tensors in, void *data)
     return y;
 }
 
-/* A check ends more than 255 scopes. These do not count. dead[0] is freed before its scope ends, and
-   the next end of a scope is one of the check. */
+/* A check ends more than 255 scopes. These do not count. dead[0] is freed before its scope ends,
+   and the next end of a scope is one of the check. */
 Test(scope, dead_tensors_stay_dead_through_checks)
 {
     gr_tensor *x = gr_ones(ctx, GR_F64, gr_shape(50)), *dead[WATCHED];
