@@ -212,6 +212,10 @@ gr_status gr_fail(gr_context *ctx, gr_status status, const char *op, const char 
 gr_tensor *gr_fail_tensor(gr_context *ctx, gr_status status, const char *op, const char *format,
                           ...) GR_PRINTF(4, 5);
 
+/* Returns from_defaults. If it is false, keeps an ARGUMENT: a struct of options was not begun by
+   gr_NAME_defaults. */
+bool gr_check_defaults(gr_context *ctx, const char *op, bool from_defaults, const char *name);
+
 /* Between these two the handler is not called. They nest. A handler may leave with longjmp, and
    then open scopes would stay open. */
 void gr_hold_handler(gr_context *ctx);

@@ -79,6 +79,13 @@ gr_status gr_raise(gr_context *ctx, gr_status status, const char *name, const ch
     return status;
 }
 
+bool gr_check_defaults(gr_context *ctx, const char *op, bool from_defaults, const char *name)
+{
+    if (!from_defaults)
+        gr_fail(ctx, GR_ERROR_ARGUMENT, op, "the options do not start from gr_%s_defaults()", name);
+    return from_defaults;
+}
+
 static void call_handler(gr_context *ctx)
 {
     if (!ctx->handler_due || ctx->handler_held)

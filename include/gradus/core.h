@@ -24,6 +24,13 @@
  *
  * A pointer argument must not be NULL unless its comment allows NULL. The call fails with NULL.
  *
+ * Options are given by name, after the operands:
+ *
+ *     gr_adamw(ctx, gr_list(w, b), .lr = 0.1, .weight_decay = 0)
+ *
+ * An option that is written has the value that is written: 0 means 0. An option that is left out
+ * has its default. See "Options" below.
+ *
  * Use a context from one thread at a time. Threads may use different contexts at the same time.
  * A child made by fork may use gradus too, and also contexts of its parent. It computes with one
  * thread, because fork does not copy OpenMP's threads, and gets the same bits.
@@ -112,6 +119,37 @@ GR_API void gr_error_clear(gr_context *ctx);
    call it only at their end. If the handler returns, the failing call returns too. */
 typedef void gr_error_handler(gr_context *ctx, gr_status status, const char *message, void *data);
 
+/* ---- Options --------------------------------------------------------------------------------- */
+
+/* Each call with options has a struct for them, such as gr_adam_args, and a function that takes the
+   struct, such as gr_adamw_with. The defaults stand in one line under the struct, such as
+   GR_ADAMW_DEFAULTS. All that it does not name is 0, false, NULL, an empty list or the first name
+   of an enum.
+
+   C++ and other languages fill in the struct themselves, and C may. They begin with the defaults:
+
+       gr_adam_args args = gr_adamw_defaults();
+       args.parameters = parameters;
+       args.weight_decay = 0;
+       gr_optimizer *optimizer = gr_adamw_with(ctx, &args);
+
+   A struct that has such a line but does not begin with it fails with ARGUMENT: nobody has chosen
+   the zeros in it. The field from_defaults tells; only the line sets it.
+
+   GR_BY_NAME is used by the macros. They write the defaults first and then what the caller writes.
+   In C the last initialiser of a field holds (C11 6.7.9, 19). gcc and clang warn of a field that is
+   written twice; GR_BY_NAME turns this warning off in its argument alone. */
+#ifdef __GNUC__
+#define GR_BY_NAME(...)                                                                            \
+    __extension__({                                                                                \
+        _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Woverride-init\"")       \
+            __VA_ARGS__;                                                                           \
+        _Pragma("GCC diagnostic pop")                                                              \
+    })
+#else
+#define GR_BY_NAME(...) __VA_ARGS__
+#endif
+
 /* ---- Contexts -------------------------------------------------------------------------------- */
 
 /* The source of a context's memory. Both functions are called from one thread at a time. */
@@ -131,8 +169,8 @@ typedef struct gr_context_options {
     void *handler_data;            /* given to the handler */
     const char *isa;               /* "scalar", "avx2" or "avx512"; default: the environment
                                        variable GR_ISA, or else the widest that the processor has */
-    int threads;                   /* the most threads to use, 1 to 256; default: OpenMP's number
-                                       (OMP_NUM_THREADS) */
+    int threads;                   /* the most threads to use, 1 to 256; 0, the default: OpenMP's
+                                       number (OMP_NUM_THREADS) */
 } gr_context_options;
 
 /* Returns a new context; options may be NULL. The caller frees it with gr_context_free. The result

@@ -132,21 +132,21 @@ OPTIONAL = {
     'gr_grad_here.args': 'args may be NULL. gradients:',
     'gr_hessian.data': 'typedef gr_tensor *gr_function(gr_tensors inputs, void *data);',
 
-    'gr_bce_args.weight': 'Options of both binary cross entropies; every zero is the default.',
-    'gr_bce_args.pos_weight': 'Options of both binary cross entropies; every zero is the default.',
-    'gr_bce_args.mask': 'Options of both binary cross entropies; every zero is the default.',
-    'gr_nll_args.weight': 'gr_tensor *weight; /* w; default 1 */',
-    'gr_cross_entropy_args.weight': 'gr_tensor *weight; /* w; default 1 */',
-    'gr_multilabel_soft_margin_args.weight': 'w, such as [C]; default 1',
+    'gr_bce_args.weight': 'scales the loss; NULL: 1',
+    'gr_bce_args.pos_weight': 'scales the part of the loss that y multiplies; NULL: 1',
+    'gr_bce_args.mask': 'NULL: all elements count',
+    'gr_nll_args.weight': 'gr_tensor *weight; /* w; NULL: 1 */',
+    'gr_cross_entropy_args.weight': 'gr_tensor *weight; /* w; NULL: 1 */',
+    'gr_multilabel_soft_margin_args.weight': 'w, such as [C]; NULL: 1',
 
     'gr_csv_tensor.missing': 'NULL: a missing cell is an error',
 
     'gr_gradcheck_with.data': 'gr_gradcheck(f, NULL, gr_list(x, w)',
     'gr_gradcheck_here.data': 'gr_gradcheck(f, NULL, gr_list(x, w)',
-    'gr_gradcheck_with.args': 'or plain tensors. args may be NULL.',
-    'gr_gradcheck_here.args': 'or plain tensors. args may be NULL.',
+    'gr_gradcheck_with.args': 'args: NULL for the defaults.',
+    'gr_gradcheck_here.args': 'args: NULL for the defaults.',
     'gr_gradcheck_args.report': 'filled, if given',
-    'gr_gradcheck_args.name': ZERO,
+    'gr_gradcheck_args.name': 'the name in the report; NULL: "f"',
 
     'gr_apply_with.attributes': 'copied; NULL if there are none',
     'gr_apply_results.attributes': 'copied; NULL if there are none',
@@ -352,13 +352,20 @@ class Maker:
         return die(f'{thing.key}: no value is known for the type "{thing.type}": '
                    'it is to be added to VALUES')
 
+    def begin(self, struct):
+        """Returns what a struct holds at first: its defaults, if there are any."""
+        names = [member.name for member in self.structs[struct]]
+        if 'from_defaults' in names:
+            return struct.removesuffix('_args') + '_defaults()'
+        return '{0}'
+
     def make(self, thing, path, name):
         """Declares a variable of that name for a parameter. fill does this for a member."""
         value = self.value(thing)
         if self.null == path:
             value = 'nothing'
         elif value is None and thing.is_pointer():
-            self.lines.append(f'{thing.points_to()} {name}_is = {{0}};')
+            self.lines.append(f'{thing.points_to()} {name}_is = {self.begin(thing.points_to())};')
             if thing.is_read():
                 self.fill(thing.points_to(), path, f'{name}_is')
             value = f'&{name}_is'
@@ -423,7 +430,7 @@ def result_word(function, result):
         if key in RESULTS:
             used.add(key)
             return RESULTS[key]
-    if result in PLAIN:
+    if result in PLAIN or result.endswith('_args'):
         return None
     return die(f'{function}: the result "{result}" is not known: it is to be added to RESULTS '
                'or PLAIN')

@@ -99,7 +99,7 @@ gr_mlp *mlp(void) { return gr_mlp_new(own, GR_F32, GR_TANH, 2, sizes); }
 
 gr_optimizer *optimizer(void)
 {
-    return gr_sgd_with(own, &(gr_sgd_args){.parameters = list_of(parameter())});
+    return gr_sgd_with(own, &(gr_sgd_args){GR_SGD_DEFAULTS, .parameters = list_of(parameter())});
 }
 
 const char *out_path(void)
@@ -125,7 +125,10 @@ const char *archive_path(void)
     return "in.safetensors";
 }
 
-gr_csv *loose_csv(void) { return gr_csv_read_with(own, &(gr_csv_args){.path = csv_path()}); }
+gr_csv *loose_csv(void)
+{
+    return gr_csv_read_with(own, &(gr_csv_args){GR_CSV_DEFAULTS, .path = csv_path()});
+}
 gr_archive *loose_archive(void) { return gr_load(own, archive_path()); }
 gr_csv *csv(void) { return held_csv = loose_csv(); }
 gr_archive *archive(void) { return held_archive = loose_archive(); }
