@@ -141,13 +141,12 @@ static gr_status check_parameters(gr_context *ctx, const char *op, gr_tensors pa
     return GR_OK;
 }
 
-/* Sets *value to the option, or to its default if it is 0. Raises an error unless low <= value <
-   high and value is finite. */
+/* Sets *value to the option. Raises an error unless 0 <= value < high. */
 static gr_status option(gr_context *ctx, const char *op, const char *name, double given,
-                        double otherwise, double high, double *value)
+                        double high, double *value)
 {
-    *value = given == 0 ? otherwise : given;
-    if (*value >= 0 && *value < high)
+    *value = given;
+    if (given >= 0 && given < high)
         return GR_OK;
     return gr_fail(ctx, GR_ERROR_ARGUMENT, op, "%s is %g, not in [0, %g)", name, given, high);
 }
@@ -270,52 +269,70 @@ static bool can_make(gr_context *ctx, const char *op, const void *args, gr_optim
     return *instead == NULL;
 }
 
+gr_sgd_args gr_sgd_defaults(void) { return (gr_sgd_args){GR_SGD_DEFAULTS}; }
+gr_adam_args gr_adam_defaults(void) { return (gr_adam_args){GR_ADAM_DEFAULTS}; }
+gr_adam_args gr_adamw_defaults(void) { return (gr_adam_args){GR_ADAMW_DEFAULTS}; }
+
+static gr_status set_sgd(gr_context *ctx, const gr_sgd_args *args, gr_step_settings *s)
+{
+    s->nesterov = args->nesterov;
+    if (!gr_check_defaults(ctx, "sgd", args->from_defaults, "sgd"))
+        return GR_ERROR_ARGUMENT;
+    gr_status status = option(ctx, "sgd", "lr", args->lr, INFINITY, &s->lr);
+    if (status == GR_OK)
+        status = option(ctx, "sgd", "momentum", args->momentum, 1, &s->momentum);
+    if (status == GR_OK)
+        status = option(ctx, "sgd", "weight_decay", args->weight_decay, INFINITY, &s->weight_decay);
+    if (status == GR_OK && args->nesterov && args->momentum == 0)
+        status = gr_fail(ctx, GR_ERROR_ARGUMENT, "sgd", "nesterov needs a momentum above 0");
+    return status;
+}
+
 gr_optimizer *gr_sgd_with(gr_context *ctx, const gr_sgd_args *args)
 {
     gr_optimizer o = {.ctx = ctx}, *instead;
-    gr_step_settings *s = &o.settings;
     if (!can_make(ctx, "sgd", args, &instead))
         return instead;
     o.rule = args->momentum == 0 ? &gr_sgd_rule : &gr_momentum_rule;
-    s->nesterov = args->nesterov;
-    o.status = option(ctx, "sgd", "lr", args->lr, 0.01, INFINITY, &s->lr);
-    if (o.status == GR_OK)
-        o.status = option(ctx, "sgd", "momentum", args->momentum, 0, 1, &s->momentum);
-    if (o.status == GR_OK)
-        o.status =
-            option(ctx, "sgd", "weight_decay", args->weight_decay, 0, INFINITY, &s->weight_decay);
+    o.status = set_sgd(ctx, args, &o.settings);
     return new_optimizer(&o, "sgd", args->parameters);
 }
 
-static gr_optimizer *new_adam(gr_context *ctx, const gr_rule *rule, double decay,
-                              const gr_adam_args *args)
+static gr_status set_adam(gr_context *ctx, const char *op, const gr_adam_args *args,
+                          gr_step_settings *s)
+{
+    if (!gr_check_defaults(ctx, op, args->from_defaults, op))
+        return GR_ERROR_ARGUMENT;
+    gr_status status = option(ctx, op, "lr", args->lr, INFINITY, &s->lr);
+    if (status == GR_OK)
+        status = option(ctx, op, "beta1", args->beta1, 1, &s->beta1);
+    if (status == GR_OK)
+        status = option(ctx, op, "beta2", args->beta2, 1, &s->beta2);
+    if (status == GR_OK)
+        status = option(ctx, op, "epsilon", args->epsilon, INFINITY, &s->epsilon);
+    if (status == GR_OK)
+        status = option(ctx, op, "weight_decay", args->weight_decay, INFINITY, &s->weight_decay);
+    return status;
+}
+
+static gr_optimizer *new_adam(gr_context *ctx, const gr_rule *rule, const gr_adam_args *args)
 {
     gr_optimizer o = {.ctx = ctx, .rule = rule}, *instead;
-    gr_step_settings *s = &o.settings;
     const char *op = rule->op.name;
     if (!can_make(ctx, op, args, &instead))
         return instead;
-    o.status = option(ctx, op, "lr", args->lr, 0.001, INFINITY, &s->lr);
-    if (o.status == GR_OK)
-        o.status = option(ctx, op, "beta1", args->beta1, 0.9, 1, &s->beta1);
-    if (o.status == GR_OK)
-        o.status = option(ctx, op, "beta2", args->beta2, 0.999, 1, &s->beta2);
-    if (o.status == GR_OK)
-        o.status = option(ctx, op, "epsilon", args->epsilon, 1e-8, INFINITY, &s->epsilon);
-    if (o.status == GR_OK)
-        o.status =
-            option(ctx, op, "weight_decay", args->weight_decay, decay, INFINITY, &s->weight_decay);
+    o.status = set_adam(ctx, op, args, &o.settings);
     return new_optimizer(&o, op, args->parameters);
 }
 
 gr_optimizer *gr_adam_with(gr_context *ctx, const gr_adam_args *args)
 {
-    return new_adam(ctx, &gr_adam_rule, 0, args);
+    return new_adam(ctx, &gr_adam_rule, args);
 }
 
 gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args)
 {
-    return new_adam(ctx, &gr_adamw_rule, 0.01, args);
+    return new_adam(ctx, &gr_adamw_rule, args);
 }
 
 gr_optimizer *gr_optimizer_here(gr_optimizer *optimizer, const char *file, int line)
@@ -352,12 +369,10 @@ gr_status gr_set_learning_rate_here(gr_optimizer *optimizer, double lr, const ch
     const gr_status status = refuse(optimizer, "set_learning_rate", file, line);
     if (status != GR_OK)
         return status;
-    if (!(lr > 0 && lr < INFINITY)) {
-        gr_fail(optimizer->ctx, GR_ERROR_ARGUMENT, "set_learning_rate",
-                "lr is %g, not a number above 0", lr);
+    double checked;
+    if (option(optimizer->ctx, "set_learning_rate", "lr", lr, INFINITY, &checked) != GR_OK)
         return gr_finish_at(optimizer->ctx, file, line);
-    }
-    optimizer->settings.lr = lr;
+    optimizer->settings.lr = checked;
     return GR_OK;
 }
 

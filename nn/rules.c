@@ -131,7 +131,8 @@ const gr_rule gr_momentum_rule = {STEP_OP("sgd_momentum", 3), .moments = 1,
                                   .update = update_momentum};
 
 /* m <- b1 m + (1-b1) g;  v <- b2 v + (1-b2) g^2;
-   theta <- theta - lr/(1-b1^t) m / (sqrt(v) / sqrt(1-b2^t) + epsilon) */
+   theta <- theta - lr/(1-b1^t) m / (sqrt(v) / sqrt(1-b2^t) + epsilon)
+   The divisor is 0 only if v and epsilon are 0. Then theta stays. */
 static void update_moments(const gr_step_settings *s, const double *powers, gr_piece *p)
 {
     const double beta1 = s->beta1, beta2 = s->beta2, epsilon = s->epsilon;
@@ -142,7 +143,8 @@ static void update_moments(const gr_step_settings *s, const double *powers, gr_p
         const double g = p->gradient[i];
         m[i] = beta1 * m[i] + (1 - beta1) * g;
         v[i] = beta2 * v[i] + (1 - beta2) * (g * g);
-        p->theta[i] = p->theta[i] - rate * m[i] / (sqrt(v[i]) * root + epsilon);
+        const double divisor = sqrt(v[i]) * root + epsilon;
+        p->theta[i] = p->theta[i] - (divisor == 0 ? 0 : rate * m[i] / divisor);
     }
 }
 

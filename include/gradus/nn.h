@@ -83,11 +83,14 @@ typedef struct gr_optimizer gr_optimizer;
    nesterov: theta <- theta - lr (g + momentum v). */
 typedef struct gr_sgd_args {
     gr_tensors parameters;
-    double lr;           /* learning rate > 0; default 0.01 */
-    double momentum;     /* in [0,1); default 0 */
-    double weight_decay; /* >= 0; default 0 */
-    bool nesterov;
+    double lr;           /* learning rate, >= 0 */
+    double momentum;     /* in [0,1) */
+    double weight_decay; /* >= 0 */
+    bool nesterov;       /* fails with ARGUMENT without momentum */
+    bool from_defaults;
 } gr_sgd_args;
+#define GR_SGD_DEFAULTS .from_defaults = true, .lr = 0.01
+GR_API gr_sgd_args gr_sgd_defaults(void);
 GR_API gr_optimizer *gr_sgd_with(gr_context *ctx, const gr_sgd_args *args);
 
 /* Adam (Kingma and Ba, ICLR 2015), in the t-th step of a parameter theta with gradient g:
@@ -96,25 +99,36 @@ GR_API gr_optimizer *gr_sgd_with(gr_context *ctx, const gr_sgd_args *args);
    AdamW applies the weight decay to theta and not to g (Loshchilov and Hutter, ICLR 2019). */
 typedef struct gr_adam_args {
     gr_tensors parameters;
-    double lr;           /* learning rate > 0; default 0.001 */
-    double beta1, beta2; /* b1 and b2, in [0,1); defaults 0.9 and 0.999 */
-    double epsilon;      /* > 0; default 1e-8 */
-    double weight_decay; /* >= 0. Adam: g <- g + weight_decay theta, default 0. AdamW: theta <-
-                            theta - lr weight_decay theta before the step, default 0.01 */
+    double lr;           /* learning rate, >= 0 */
+    double beta1, beta2; /* b1 and b2, in [0,1) */
+    double epsilon;      /* >= 0. With 0, an element whose v is 0 stays as it is */
+    double weight_decay; /* >= 0. Adam: g <- g + weight_decay theta. AdamW: theta <- theta - lr
+                            weight_decay theta before the step */
+    bool from_defaults;
 } gr_adam_args;
+#define GR_ADAM_DEFAULTS                                                                           \
+    .from_defaults = true, .lr = 0.001, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8
+#define GR_ADAMW_DEFAULTS                                                                          \
+    .from_defaults = true, .lr = 0.001, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8,             \
+    .weight_decay = 0.01
+GR_API gr_adam_args gr_adam_defaults(void);
+GR_API gr_adam_args gr_adamw_defaults(void);
 GR_API gr_optimizer *gr_adam_with(gr_context *ctx, const gr_adam_args *args);
 GR_API gr_optimizer *gr_adamw_with(gr_context *ctx, const gr_adam_args *args);
 
-/* Options are given by name: gr_sgd(ctx, gr_list(w, b), .lr = 0.1, .momentum = 0.9). A number of 0
-   is the default. An optimiser lives in the context until gr_optimizer_free; the result is never
-   NULL. It does not own the parameters. All its memory is allocated here, none in gr_step. Fails
-   with ARGUMENT for an option outside its range or NaN, for an empty list and for a parameter that
-   is listed twice, with GRADIENT for a tensor that is no parameter, and with NULL, CONTEXT and
-   MEMORY. gr_step fails on an optimiser that could not be made. */
+/* Options are given by name: gr_sgd(ctx, gr_list(w, b), .lr = 0.1, .momentum = 0.9). An optimiser
+   lives in the context until gr_optimizer_free; the result is never NULL. It does not own the
+   parameters. All its memory is allocated here, none in gr_step. Fails with ARGUMENT for an option
+   outside its range or not finite, for an empty list and for a parameter that is listed twice, with
+   GRADIENT for a tensor that is no parameter, and with NULL, CONTEXT and MEMORY. gr_step fails on
+   an optimiser that could not be made. */
 #ifndef __cplusplus
-#define gr_sgd(ctx, ...)   gr_sgd_with((ctx), &(gr_sgd_args){.parameters = __VA_ARGS__})
-#define gr_adam(ctx, ...)  gr_adam_with((ctx), &(gr_adam_args){.parameters = __VA_ARGS__})
-#define gr_adamw(ctx, ...) gr_adamw_with((ctx), &(gr_adam_args){.parameters = __VA_ARGS__})
+#define gr_sgd(ctx, ...)                                                                           \
+    GR_BY_NAME(gr_sgd_with((ctx), &(gr_sgd_args){GR_SGD_DEFAULTS, .parameters = __VA_ARGS__}))
+#define gr_adam(ctx, ...)                                                                          \
+    GR_BY_NAME(gr_adam_with((ctx), &(gr_adam_args){GR_ADAM_DEFAULTS, .parameters = __VA_ARGS__}))
+#define gr_adamw(ctx, ...)                                                                         \
+    GR_BY_NAME(gr_adamw_with((ctx), &(gr_adam_args){GR_ADAMW_DEFAULTS, .parameters = __VA_ARGS__}))
 #endif
 
 /* Changes each parameter by one step with the gradient that gr_backward has added up, and then sets
@@ -132,8 +146,9 @@ GR_API GR_CHECKED gr_status gr_step(gr_optimizer *optimizer);
 /* Returns the learning rate, or NaN for an optimiser that could not be made. */
 GR_API double gr_learning_rate(const gr_optimizer *optimizer);
 
-/* Sets the learning rate. Fails with ARGUMENT unless lr is finite and above 0. If the context has
-   an error, the rate stays and the call returns that error. */
+/* Sets the learning rate. lr >= 0; at 0 a step changes the state but no parameter. Fails with
+   ARGUMENT for an lr that is negative or not finite. If the context has an error, the rate stays
+   and the call returns that error. */
 GR_API GR_CHECKED gr_status gr_set_learning_rate(gr_optimizer *optimizer, double lr);
 
 /* Returns all tensors, other than the parameters, that a step changes. Save them, and copy them

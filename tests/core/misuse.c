@@ -282,7 +282,9 @@ Test(misuse, counts_out_of_range)
     cr_expect(gr_failed(
         gr_apply_with(&(gr_op){.name = "own", .arity = 1, .run = copy_run}, -1, &v, NULL)));
     gr_error_clear(ctx);
-    cr_expect_eq(gr_optimizer_steps(gr_adam_with(ctx, &(gr_adam_args){.parameters = {-1, &v}})), 0);
+    cr_expect_eq(gr_optimizer_steps(
+                     gr_adam_with(ctx, &(gr_adam_args){GR_ADAM_DEFAULTS, .parameters = {-1, &v}})),
+                 0);
     gr_error_clear(ctx);
     cr_expect_neq(gr_gradcheck_with(opens, NULL, (gr_tensors){-1, &v}, NULL), GR_OK);
     gr_error_clear(ctx);

@@ -122,7 +122,7 @@ Test(places, of_layers_and_optimisers)
     gr_status status;
     AT(status = gr_set_learning_rate(o, -1));
     cr_expect_eq(status, GR_ERROR_ARGUMENT);
-    expect_place(GR_ERROR_ARGUMENT, "set_learning_rate: lr is -1, not a number above 0");
+    expect_place(GR_ERROR_ARGUMENT, "set_learning_rate: lr is -1, not in [0, inf)");
     gr_parameter_free(p);
     AT(status = gr_step(o));
     cr_expect_eq(status, GR_ERROR_SCOPE);

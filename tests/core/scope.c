@@ -218,7 +218,7 @@ Test(scope, dead_tensors_stay_dead_through_failures)
         close_scope();
         open_scope();
         for (int i = 0; i < failures; i++) {
-            cr_expect(gr_failed(gr_bce_with(x, &(gr_bce_args){.target = x})));
+            cr_expect(gr_failed(gr_bce_with(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = x})));
             cr_expect_eq((int)gr_error(ctx), GR_ERROR_DOMAIN);
             gr_error_clear(ctx);
         }
@@ -447,7 +447,7 @@ static void step(gr_tensor *x, gr_tensor *y, gr_tensor *w, gr_tensor *b, gr_opti
 {
     open_scope();
     gr_tensor *out = gr_add(gr_matmul(x, w), b);
-    gr_tensor *loss = gr_bce_with_logits_with(out, &(gr_bce_args){.target = y});
+    gr_tensor *loss = gr_bce_with_logits_with(out, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y});
     gr_tensor *norm = gr_mul(gr_scalar(ctx, 1e-3), sum_of(gr_square(gr_tanh(w))));
     cr_assert_eq(gr_backward(gr_add(loss, norm)), GR_OK, "%s", gr_error_message(ctx));
     cr_assert_eq(gr_step(optimizer), GR_OK);
@@ -461,7 +461,7 @@ Test(scope, a_training_loop_allocates_in_its_first_step_only)
               *y = gr_rand(ctx, GR_F32, gr_shape(400));
     gr_tensor *w = gr_parameter(gr_zeros(ctx, GR_F32, gr_shape(30)));
     gr_tensor *b = gr_parameter(gr_zeros(ctx, GR_F32, gr_shape()));
-    gr_optimizer *adam = gr_adam_with(ctx, &(gr_adam_args){.parameters = gr_list(w, b), .lr = 0.1});
+    gr_optimizer *adam = gr_adam(ctx, gr_list(w, b), .lr = 0.1);
     step(x, y, w, b, adam);
     const int64_t calls = heap.calls, live = heap.live;
     for (int i = 0; i < 20; i++)

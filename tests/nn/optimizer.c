@@ -360,8 +360,8 @@ Test(optimizer, the_learning_rate_can_be_changed)
     cr_assert_eq(gr_backward(gr_sum(x)), GR_OK);
     cr_assert_eq(gr_step(optimizer), GR_OK);
     cr_expect_eq(gr_get(x, gr_index(2)), 2.5);
-    const double bad[] = {0, -1, NAN, INFINITY};
-    for (int i = 0; i < 4; i++) {
+    const double bad[] = {-1, -1e-300, NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cr_expect_eq(gr_set_learning_rate(optimizer, bad[i]), GR_ERROR_ARGUMENT);
         cr_expect_eq(gr_learning_rate(optimizer), 0.5);
         cr_expect_eq(gr_error(ctx), GR_ERROR_ARGUMENT);
@@ -505,7 +505,7 @@ static int fail_each_allocation(maker *make, bool lasting)
     for (int64_t n = 1;; n++) {
         (void)!gr_context_free(ctx);
         ctx = new_context(7);
-        const gr_adam_args args = {.parameters = many_parameters()};
+        const gr_adam_args args = {GR_ADAM_DEFAULTS, .parameters = many_parameters()};
         gr_tensor *x = args.parameters.at[0];
         void *before = bits_of(x);
         heap_fail(n, lasting);
@@ -541,7 +541,7 @@ Test(optimizer, a_failed_allocation_of_a_long_list_is_a_refusal)
     static gr_tensor *list[LONG];
     for (int i = 0; i < LONG; i++)
         list[i] = gr_parameter(gr_zeros(ctx, GR_F32, gr_shape(1)));
-    const gr_adam_args args = {.parameters = {LONG, list}};
+    const gr_adam_args args = {GR_ADAM_DEFAULTS, .parameters = {LONG, list}};
     for (int64_t n = 1; n <= 3; n++) {
         heap_fail(n, false);
         gr_optimizer *optimizer = gr_adam_with(ctx, &args);
