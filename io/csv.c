@@ -21,7 +21,6 @@
 #include <string.h>
 
 enum { PIECE = 1 << 16 };
-static const int64_t default_max_line = INT64_C(16) << 20;
 static const int64_t most_max_line = INT32_MAX; /* a place in a record must fit in 32 bits */
 
 /* An array that doubles when it is full. It counts bytes. */
@@ -391,10 +390,13 @@ static bool args_are_right(gr_context *ctx, const gr_csv_args *args)
 {
     if (args == NULL || args->path == NULL)
         gr_fail(ctx, GR_ERROR_NULL, "csv", "path is NULL");
-    else if (args->delimiter != '\0' && strchr("\"\r\n", args->delimiter) != NULL)
-        gr_fail(ctx, GR_ERROR_ARGUMENT, "csv", "the delimiter is a quote or a line end");
-    else if (args->max_line < 0)
-        gr_fail(ctx, GR_ERROR_ARGUMENT, "csv", "max_line is %lld", (long long)args->max_line);
+    else if (!gr_check_defaults(ctx, "csv", args->from_defaults, "csv"))
+        return false;
+    else if (strchr("\"\r\n", args->delimiter) != NULL) /* the text's end counts: a NUL */
+        gr_fail(ctx, GR_ERROR_ARGUMENT, "csv", "the delimiter is a NUL, a quote or a line end");
+    else if (args->max_line < 1 || args->max_line > most_max_line)
+        gr_fail(ctx, GR_ERROR_ARGUMENT, "csv", "max_line is %lld, not from 1 to %lld",
+                (long long)args->max_line, (long long)most_max_line);
     else
         return true;
     return false;
@@ -402,11 +404,10 @@ static bool args_are_right(gr_context *ctx, const gr_csv_args *args)
 
 static bool fill_table(gr_csv *csv, const gr_csv_args *args, gr_input *in)
 {
-    int64_t max_line = args->max_line == 0 ? default_max_line : args->max_line;
     reader r = {.csv = csv,
                 .ctx = csv->ctx,
-                .delimiter = args->delimiter == '\0' ? ',' : args->delimiter,
-                .max_line = max_line < most_max_line ? max_line : most_max_line,
+                .delimiter = args->delimiter,
+                .max_line = args->max_line,
                 .line = 1,
                 .column = 1};
     char *piece = gr_allocate(csv->ctx, PIECE);
@@ -416,6 +417,8 @@ static bool fill_table(gr_csv *csv, const gr_csv_args *args, gr_input *in)
     gr_release(csv->ctx, piece, PIECE);
     return filled;
 }
+
+gr_csv_args gr_csv_defaults(void) { return (gr_csv_args){GR_CSV_DEFAULTS}; }
 
 gr_csv *gr_csv_read_with(gr_context *ctx, const gr_csv_args *args)
 {

@@ -25,12 +25,14 @@ extern "C" {
    Columns and rows count from 0; the header is not a row. */
 typedef struct gr_csv gr_csv;
 
-/* Every zero is the default. */
 typedef struct gr_csv_args {
     const char *path;
-    char delimiter;   /* default ',' */
-    int64_t max_line; /* the longest record allowed, in bytes, at most 2 GiB; default 16 MiB */
+    char delimiter;
+    int64_t max_line; /* the longest record allowed, in bytes, from 1 to INT32_MAX */
+    bool from_defaults;
 } gr_csv_args;
+#define GR_CSV_DEFAULTS .from_defaults = true, .delimiter = ',', .max_line = (int64_t)16 << 20
+GR_API gr_csv_args gr_csv_defaults(void);
 
 /* Reads a file whose first record holds the names of the columns. The caller frees the result with
    gr_csv_free. Returns NULL on an error:
@@ -39,11 +41,12 @@ typedef struct gr_csv_args {
                  two columns have one name; a quote is not closed or is inside a bare cell; text
                  follows a closing quote; a CR without LF is outside quotes; there is a NUL byte; a
                  record is too long
-       ARGUMENT  the delimiter is a quote or a line end, or max_line is negative
+       ARGUMENT  the delimiter is a NUL, a quote or a line end, or max_line is out of range
        MEMORY */
 GR_API gr_csv *gr_csv_read_with(gr_context *ctx, const gr_csv_args *args);
 #ifndef __cplusplus
-#define gr_csv_read(ctx, ...) gr_csv_read_with((ctx), &(gr_csv_args){.path = __VA_ARGS__})
+#define gr_csv_read(ctx, ...)                                                                      \
+    GR_BY_NAME(gr_csv_read_with((ctx), &(gr_csv_args){GR_CSV_DEFAULTS, .path = __VA_ARGS__}))
 #endif
 
 /* Frees a table. */

@@ -200,9 +200,17 @@ Test(csv, refuses_wrong_arguments)
     cr_expect_null(gr_csv_read_with(ctx, NULL));
     expect_error(GR_ERROR_NULL, "csv: path is NULL");
     cr_expect_null(gr_csv_read(ctx, "t.csv", .delimiter = '"'));
-    expect_error(GR_ERROR_ARGUMENT, "csv: the delimiter is a quote or a line end");
-    cr_expect_null(gr_csv_read(ctx, "t.csv", .max_line = -1));
-    expect_error(GR_ERROR_ARGUMENT, "csv: max_line is -1");
+    expect_error(GR_ERROR_ARGUMENT, "csv: the delimiter is a NUL, a quote or a line end");
+    cr_expect_null(gr_csv_read(ctx, "t.csv", .delimiter = '\0'));
+    expect_error(GR_ERROR_ARGUMENT, "csv: the delimiter is a NUL, a quote or a line end");
+    const int64_t bad[] = {-1, 0, (int64_t)INT32_MAX + 1};
+    for (int i = 0; i < 3; i++) {
+        cr_expect_null(gr_csv_read(ctx, "t.csv", .max_line = bad[i]));
+        char text[80];
+        snprintf(text, sizeof text, "csv: max_line is %lld, not from 1 to 2147483647",
+                 (long long)bad[i]);
+        expect_error(GR_ERROR_ARGUMENT, text);
+    }
     cr_expect_null(gr_csv_read(NULL, "t.csv"));
     gr_csv_free(NULL);
     cr_expect_eq(gr_csv_rows(NULL), 0);
