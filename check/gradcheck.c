@@ -263,10 +263,12 @@ static gr_status check_arguments(const gr_checker *c)
     const gr_gradcheck_args *args = &c->args;
     if (!c->function)
         return gr_fail(c->ctx, GR_ERROR_NULL, "gradcheck", "the function is NULL");
+    if (!gr_check_defaults(c->ctx, "gradcheck", args->from_defaults, "gradcheck"))
+        return GR_ERROR_ARGUMENT;
     if (args->order < 1 || args->order > 2)
         return gr_fail(c->ctx, GR_ERROR_ARGUMENT, "gradcheck", "order %d is neither 1 nor 2",
                        args->order);
-    if (!(args->rtol >= 0) || !(args->atol >= 0))
+    if (!(args->rtol >= 0 && args->rtol < INFINITY && args->atol >= 0 && args->atol < INFINITY))
         return gr_fail(c->ctx, GR_ERROR_ARGUMENT, "gradcheck", "tolerances %g and %g", args->rtol,
                        args->atol);
     if (!(args->low < args->high))
@@ -276,20 +278,6 @@ static gr_status check_arguments(const gr_checker *c)
     for (int64_t i = 0; status == GR_OK && i < c->inputs.count; i++)
         status = check_input(c, i);
     return status;
-}
-
-static gr_gradcheck_args with_defaults(const gr_gradcheck_args *given)
-{
-    gr_gradcheck_args args = given ? *given : (gr_gradcheck_args){0};
-    args.order = args.order ? args.order : 1;
-    args.rtol = args.rtol != 0 ? args.rtol : 1e-6;
-    args.atol = args.atol != 0 ? args.atol : 1e-9;
-    args.name = args.name ? args.name : "f";
-    if (args.low == args.high) {
-        args.low = -INFINITY;
-        args.high = INFINITY;
-    }
-    return args;
 }
 
 /* Returns the inputs' context. If an input is not usable, returns the context that has the error
@@ -353,6 +341,8 @@ static void print_passed(const gr_gradcheck_report *r, FILE *out)
 
 /* ---- Public ---------------------------------------------------------------------------------- */
 
+gr_gradcheck_args gr_gradcheck_defaults(void) { return (gr_gradcheck_args){GR_GRADCHECK_DEFAULTS}; }
+
 gr_status gr_gradcheck_with(gr_function *f, void *data, gr_tensors inputs,
                             const gr_gradcheck_args *args)
 {
@@ -362,8 +352,11 @@ gr_status gr_gradcheck_with(gr_function *f, void *data, gr_tensors inputs,
 gr_status gr_gradcheck_here(gr_function *f, void *data, gr_tensors inputs,
                             const gr_gradcheck_args *args, const char *file, int line)
 {
-    gr_checker c = {.function = f, .data = data, .inputs = inputs, .args = with_defaults(args)};
-    c.report.name = c.args.name;
+    gr_checker c = {.function = f,
+                    .data = data,
+                    .inputs = inputs,
+                    .args = args ? *args : gr_gradcheck_defaults()};
+    c.report.name = c.args.name ? c.args.name : "f";
     c.worst = -1;
     c.epsilon = DBL_EPSILON;
     gr_status status = GR_ERROR_ARGUMENT; /* a negative count: no context keeps the error */

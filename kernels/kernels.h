@@ -53,6 +53,7 @@ typedef struct gr_pow_kernel_args {
    multiplied by the factor of a mean. */
 typedef struct gr_bce_kernel_args {
     double label_smoothing, gamma, alpha;
+    bool balanced; /* alpha counts */
     bool strict_target;
 } gr_bce_kernel_args;
 

@@ -24,13 +24,15 @@ gr_tensor *gr_loss_times(gr_tensor *p, gr_tensor *a) { return p ? gr_mul(p, a) :
 
 static gr_status check_numbers(const char *op, gr_context *ctx, const gr_bce_args *args)
 {
+    if (!gr_check_defaults(ctx, op, args->from_defaults, "bce"))
+        return GR_ERROR_ARGUMENT;
     if (!(args->label_smoothing >= 0 && args->label_smoothing <= 1))
         return gr_fail(ctx, GR_ERROR_ARGUMENT, op, "label_smoothing %g lies outside [0,1]",
                        args->label_smoothing);
     if (!(args->gamma >= 0 && args->gamma < INFINITY))
         return gr_fail(ctx, GR_ERROR_ARGUMENT, op, "gamma %g is not a number from 0 up",
                        args->gamma);
-    if (!(args->alpha >= 0 && args->alpha <= 1))
+    if (args->alpha != GR_NO_ALPHA && !(args->alpha >= 0 && args->alpha <= 1))
         return gr_fail(ctx, GR_ERROR_ARGUMENT, op, "alpha %g lies outside [0,1]", args->alpha);
     if ((int)args->denominator < GR_ALL || args->denominator > GR_WEIGHTS)
         return gr_fail(ctx, GR_ERROR_ARGUMENT, op, "unknown denominator %d",
@@ -113,6 +115,7 @@ static void set_attributes(gr_bce_attributes *a, const gr_context *ctx, gr_tenso
     memset(a, 0, sizeof *a);
     a->kernel.label_smoothing = args->label_smoothing;
     a->kernel.gamma = args->gamma;
+    a->kernel.balanced = args->alpha != GR_NO_ALPHA;
     a->kernel.alpha = args->alpha;
     a->kernel.strict_target = args->strict_target;
     a->reduction = args->reduction;
@@ -121,9 +124,11 @@ static void set_attributes(gr_bce_attributes *a, const gr_context *ctx, gr_tenso
         a->ahead[i] = gr_records(ctx, 1, &in[i]);
 }
 
+gr_bce_args gr_bce_defaults(void) { return (gr_bce_args){GR_BCE_DEFAULTS}; }
+
 gr_tensor *gr_bce_apply(const gr_op *op, gr_tensor *x, const gr_bce_args *args)
 {
-    static const gr_bce_args none;
+    static const gr_bce_args none = {GR_BCE_DEFAULTS};
     const char *name = op->name;
     args = args ? args : &none;
     gr_tensor *in[OPERANDS] = {x, args->target, args->weight, args->pos_weight, args->mask};
@@ -455,7 +460,7 @@ static gr_tensor *focus(const gr_bce_kind *kind, const gr_bce_kernel_args *optio
         gr_tensor *m = blend(t, negative, positive);
         losses = gr_mul(focal_factor(m, options->gamma, losses), losses);
     }
-    if (options->alpha != 0) {
+    if (options->balanced) {
         gr_tensor *of_positive = gr_scalar_like(t, options->alpha);
         gr_tensor *of_negative = gr_scalar_like(t, 1 - options->alpha);
         losses = gr_mul(blend(t, of_positive, of_negative), losses);

@@ -10,8 +10,6 @@
  */
 #include "losses/composed.h"
 
-enum { IGNORE = -100 }; /* as in PyTorch */
-
 /* The two losses and their names in messages. Attributes hold the number, because they must not
    hold a pointer. */
 enum { NLL, CROSS_ENTROPY };
@@ -129,21 +127,14 @@ typedef struct labels {
     gr_tensor *picks; /* bool, the input's shape */
 } labels;
 
-static bool make_labels(int loss, const gr_tensor *input, gr_tensor *target,
-                        const gr_dims *ignore_index, labels *l)
+static bool make_labels(int loss, const gr_tensor *input, gr_tensor *target, int64_t ignore,
+                        labels *l)
 {
     gr_context *ctx = gr_ctx(input);
-    const char *op = names[loss];
-    if (ignore_index->count > 1) {
-        gr_fail(ctx, GR_ERROR_ARGUMENT, op, "ignore_index %s is not one number",
-                gr_dims_text(ignore_index).text);
-        return false;
-    }
-    if (check_labels(op, input, target) != GR_OK)
+    if (check_labels(names[loss], input, target) != GR_OK)
         return false;
     l->axis = class_axis(input);
     l->classes = classes_of(input);
-    const int64_t ignore = ignore_index->count ? ignore_index->at[0] : IGNORE;
     const class_attributes attributes = {.classes = l->classes, .ignore = ignore, .loss = loss};
     gr_tensor *numbers = gr_apply_with(&class_numbers_op, 1, &target, &attributes);
     l->kept = gr_greater_equal(numbers, gr_scalar(ctx, 0));
@@ -208,18 +199,21 @@ static gr_tensor *nll(const labels *l, gr_tensor *logp, gr_tensor *weight, doubl
     return reduce(l, losses, weights, reduction);
 }
 
+gr_nll_args gr_nll_defaults(void) { return (gr_nll_args){GR_NLL_DEFAULTS}; }
+
 gr_tensor *gr_nll_with(gr_tensor *input, const gr_nll_args *args)
 {
-    args = args ? args : &(const gr_nll_args){0};
+    args = args ? args : &(const gr_nll_args){GR_NLL_DEFAULTS};
     const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
                                         {"target", args->target, GR_OWN_SHAPE},
                                         {"weight", args->weight, GR_OPTIONAL}};
     gr_tensor *failed;
     labels l;
     if (!gr_loss_operands("nll", 3, operands, &failed) ||
+        !gr_check_defaults(gr_ctx(input), "nll", args->from_defaults, "nll") ||
         check_input("nll", input, args->weight) != GR_OK ||
         gr_check_reduction(gr_ctx(input), "nll", args->reduction) != GR_OK ||
-        !make_labels(NLL, input, args->target, &args->ignore_index, &l))
+        !make_labels(NLL, input, args->target, args->ignore_index, &l))
         return failed;
     gr_tensor *w = args->weight ? gr_loss_wide(args->weight, input) : NULL;
     return gr_loss_done(nll(&l, gr_loss_wide(input, input), w, 0, args->reduction), GR_NONE, input);
@@ -247,6 +241,11 @@ static gr_tensor *only_kept(const labels *l, gr_tensor *x)
     return gr_where(l->kept, x, number(x, 0));
 }
 
+gr_cross_entropy_args gr_cross_entropy_defaults(void)
+{
+    return (gr_cross_entropy_args){GR_CROSS_ENTROPY_DEFAULTS};
+}
+
 static gr_status check_probabilities(gr_context *ctx, const gr_tensor *input,
                                      const gr_cross_entropy_args *args)
 {
@@ -257,7 +256,7 @@ static gr_status check_probabilities(gr_context *ctx, const gr_tensor *input,
             ctx, GR_ERROR_SHAPE, op,
             "target shape %s must be the input's, %s, for one of probabilities, as %s is",
             gr_shape_text(target).text, gr_shape_text(input).text, gr_dtype_name(gr_type(target)));
-    if (args->ignore_index.count)
+    if (args->ignore_index != gr_cross_entropy_defaults().ignore_index)
         return gr_fail(ctx, GR_ERROR_ARGUMENT, op,
                        "ignore_index goes with class numbers, and the target is %s: probabilities",
                        gr_dtype_name(gr_type(target)));
@@ -268,6 +267,8 @@ static gr_status check_cross_entropy(const gr_tensor *input, const gr_cross_entr
 {
     static const char op[] = "cross_entropy";
     gr_context *ctx = gr_ctx(input);
+    if (!gr_check_defaults(ctx, op, args->from_defaults, op))
+        return GR_ERROR_ARGUMENT;
     gr_status status = check_input(op, input, args->weight);
     if (status == GR_OK && !(args->label_smoothing >= 0 && args->label_smoothing <= 1))
         status = gr_fail(ctx, GR_ERROR_ARGUMENT, op, "label_smoothing %g lies outside [0,1]",
@@ -279,7 +280,7 @@ static gr_status check_cross_entropy(const gr_tensor *input, const gr_cross_entr
 
 gr_tensor *gr_cross_entropy_with(gr_tensor *input, const gr_cross_entropy_args *args)
 {
-    args = args ? args : &(const gr_cross_entropy_args){0};
+    args = args ? args : &(const gr_cross_entropy_args){GR_CROSS_ENTROPY_DEFAULTS};
     const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
                                         {"target", args->target, GR_OWN_SHAPE},
                                         {"weight", args->weight, GR_OPTIONAL}};
@@ -297,7 +298,7 @@ gr_tensor *gr_cross_entropy_with(gr_tensor *input, const gr_cross_entropy_args *
         gr_tensor *logp = gr_log_softmax(x, axis);
         return gr_loss_done(of_probabilities(logp, y, w, e, args->reduction), GR_NONE, input);
     }
-    if (!make_labels(CROSS_ENTROPY, input, args->target, &args->ignore_index, &l))
+    if (!make_labels(CROSS_ENTROPY, input, args->target, args->ignore_index, &l))
         return failed;
     gr_tensor *logp = gr_log_softmax(only_kept(&l, x), axis);
     return gr_loss_done(nll(&l, logp, w, e, args->reduction), GR_NONE, input);

@@ -187,11 +187,10 @@ static gr_tensor *apply_loss(const rules *r, gr_tensor *const *given, gr_reducti
         if (in[i] && gr_failed(in[i]))
             return in[i];
     }
-    return r->loss(in[INPUT], &(gr_bce_args){.target = in[TARGET],
-                                             .weight = in[WEIGHT],
-                                             .pos_weight = in[POS_WEIGHT],
-                                             .reduction = reduction,
-                                             .strict_target = r->strict_target});
+    return r->loss(in[INPUT],
+                   &(gr_bce_args){GR_BCE_DEFAULTS, .target = in[TARGET], .weight = in[WEIGHT],
+                                  .pos_weight = in[POS_WEIGHT], .reduction = reduction,
+                                  .strict_target = r->strict_target});
 }
 
 /* Handles a call with a loss object that is NULL. */

@@ -53,13 +53,15 @@ bool gr_loss_operands(const char *op, int count, const gr_loss_operand *operands
 }
 
 bool gr_loss_number(gr_context *ctx, const char *op, const char *name, double value,
-                    double standard, bool positive, double *number)
+                    gr_loss_range range)
 {
-    *number = value == 0 ? standard : value;
-    if (isfinite(*number) && (!positive || *number > 0))
+    static const char *const ranges[] = {"", " from 0 up", " above 0"};
+    const bool inside =
+        range == GR_LOSS_ANY || value > 0 || (range == GR_LOSS_FROM_0 && value == 0);
+    if (isfinite(value) && inside)
         return true;
     gr_fail(ctx, GR_ERROR_ARGUMENT, op, "%s %g is not a finite number%s", name, value,
-            positive ? " above 0" : "");
+            ranges[range]);
     return false;
 }
 

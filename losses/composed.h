@@ -25,10 +25,12 @@ typedef struct gr_loss_operand {
 bool gr_loss_operands(const char *op, int count, const gr_loss_operand *operands,
                       gr_tensor **failed);
 
-/* Sets *number to value, or to `standard` if value is 0. Raises ARGUMENT if it is not finite, or if
-   `positive` is set and it is not above 0. */
+/* The numbers that an option may be. */
+typedef enum gr_loss_range { GR_LOSS_ANY, GR_LOSS_FROM_0, GR_LOSS_ABOVE_0 } gr_loss_range;
+
+/* False after ARGUMENT: the option is not finite or out of its range. */
 bool gr_loss_number(gr_context *ctx, const char *op, const char *name, double value,
-                    double standard, bool positive, double *number);
+                    gr_loss_range range);
 
 /* Converts an operand to the dtype in which ops compute with input x: x's dtype, or f32 for
    halves. */

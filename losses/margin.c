@@ -13,19 +13,24 @@ static gr_tensor *where_else_0(gr_tensor *condition, gr_tensor *a)
     return gr_where(condition, a, number(a, 0));
 }
 
+gr_hinge_embedding_args gr_hinge_embedding_defaults(void)
+{
+    return (gr_hinge_embedding_args){GR_HINGE_EMBEDDING_DEFAULTS};
+}
+
 /* x if y is not -1, plus max(0, margin - x) if y is not 1 */
 gr_tensor *gr_hinge_embedding_with(gr_tensor *input, const gr_hinge_embedding_args *args)
 {
-    args = args ? args : &(const gr_hinge_embedding_args){0};
+    args = args ? args : &(const gr_hinge_embedding_args){GR_HINGE_EMBEDDING_DEFAULTS};
     gr_tensor *x, *y;
-    double margin;
     if (!gr_loss_ready("hinge_embedding", input, args->target, args->reduction, &x, &y))
         return x;
-    if (!gr_loss_number(gr_ctx(input), "hinge_embedding", "margin", args->margin, 1, false,
-                        &margin))
+    if (!gr_check_defaults(gr_ctx(input), "hinge_embedding", args->from_defaults,
+                           "hinge_embedding") ||
+        !gr_loss_number(gr_ctx(input), "hinge_embedding", "margin", args->margin, GR_LOSS_ANY))
         return gr_ctx(input)->failed;
     gr_tensor *near = where_else_0(gr_not_equal(y, number(y, -1)), x);
-    gr_tensor *far = gr_relu(gr_sub(number(x, margin), x));
+    gr_tensor *far = gr_relu(gr_sub(number(x, args->margin), x));
     gr_tensor *losses = gr_add(near, where_else_0(gr_not_equal(y, number(y, 1)), far));
     return gr_loss_done(losses, args->reduction, input);
 }
@@ -61,7 +66,7 @@ gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *input,
         return gr_fail_tensor(gr_ctx(input), GR_ERROR_BROADCAST, op,
                               "weight shape %s does not broadcast to the input's, %s",
                               gr_shape_text(weight).text, gr_dims_text(&shape).text);
-    const gr_bce_args bce = {.target = gr_loss_wide(args->target, input),
+    const gr_bce_args bce = {GR_BCE_DEFAULTS, .target = gr_loss_wide(args->target, input),
                              .weight = weight ? gr_loss_wide(weight, input) : NULL,
                              .reduction = GR_NONE};
     gr_tensor *each = gr_bce_with_logits_with(gr_loss_wide(input, input), &bce);
@@ -102,11 +107,10 @@ gr_tensor *gr_cosine_embedding_with(gr_tensor *input, const gr_cosine_embedding_
                                         {"target", args->target, GR_OWN_SHAPE}};
     gr_tensor *failed;
     gr_dims samples;
-    double margin;
     if (!gr_loss_operands(op, 3, operands, &failed) ||
         !check_samples(op, "input", input, &samples) ||
         gr_check_reduction(gr_ctx(input), op, args->reduction) != GR_OK ||
-        !gr_loss_number(gr_ctx(input), op, "margin", args->margin, 0, false, &margin))
+        !gr_loss_number(gr_ctx(input), op, "margin", args->margin, GR_LOSS_ANY))
         return failed;
     const gr_dims own = gr_shape_of(args->target);
     if (!gr_same_dims(&own, &samples))
@@ -116,7 +120,8 @@ gr_tensor *gr_cosine_embedding_with(gr_tensor *input, const gr_cosine_embedding_
                               gr_shape_text(input).text);
     gr_tensor *cos = cosine(gr_loss_wide(input, input), gr_loss_wide(args->other, input));
     gr_tensor *y = gr_loss_wide(args->target, input);
-    gr_tensor *near = gr_sub(number(cos, 1), cos), *far = gr_relu(gr_sub(cos, number(cos, margin)));
+    gr_tensor *near = gr_sub(number(cos, 1), cos);
+    gr_tensor *far = gr_relu(gr_sub(cos, number(cos, args->margin)));
     gr_tensor *losses = gr_add(where_else_0(gr_equal(y, number(y, 1)), near),
                                where_else_0(gr_equal(y, number(y, -1)), far));
     return gr_loss_done(losses, args->reduction, input);
@@ -135,30 +140,36 @@ static gr_tensor *distance(gr_tensor *a, gr_tensor *b, double p, double eps)
     return gr_where(none, zero, p == 2 ? gr_sqrt(safe) : gr_pow(safe, 1 / p));
 }
 
+gr_triplet_margin_args gr_triplet_margin_defaults(void)
+{
+    return (gr_triplet_margin_args){GR_TRIPLET_MARGIN_DEFAULTS};
+}
+
 /* max(0, margin + |a - p| - |a - n|). With swap, the distance of the negative is the smaller of |a
    - n| and |p - n|. */
 gr_tensor *gr_triplet_margin_with(gr_tensor *anchor, const gr_triplet_margin_args *args)
 {
-    args = args ? args : &(const gr_triplet_margin_args){0};
+    args = args ? args : &(const gr_triplet_margin_args){GR_TRIPLET_MARGIN_DEFAULTS};
     static const char op[] = "triplet_margin";
     const gr_loss_operand operands[] = {{.name = "anchor", .tensor = anchor},
                                         {.name = "positive", .tensor = args->positive},
                                         {.name = "negative", .tensor = args->negative}};
     gr_tensor *failed;
     gr_dims samples;
-    double margin, p, eps;
     if (!gr_loss_operands(op, 3, operands, &failed) ||
         !check_samples(op, "anchor", anchor, &samples) ||
         gr_check_reduction(gr_ctx(anchor), op, args->reduction) != GR_OK ||
-        !gr_loss_number(gr_ctx(anchor), op, "margin", args->margin, 1, true, &margin) ||
-        !gr_loss_number(gr_ctx(anchor), op, "p", args->p, 2, true, &p) ||
-        !gr_loss_number(gr_ctx(anchor), op, "eps", args->eps, 1e-6, true, &eps))
+        !gr_check_defaults(gr_ctx(anchor), op, args->from_defaults, op) ||
+        !gr_loss_number(gr_ctx(anchor), op, "margin", args->margin, GR_LOSS_ABOVE_0) ||
+        !gr_loss_number(gr_ctx(anchor), op, "p", args->p, GR_LOSS_ABOVE_0) ||
+        !gr_loss_number(gr_ctx(anchor), op, "eps", args->eps, GR_LOSS_FROM_0))
         return failed;
+    const double p = args->p, eps = args->eps;
     gr_tensor *a = gr_loss_wide(anchor, anchor), *positive = gr_loss_wide(args->positive, anchor);
     gr_tensor *negative = gr_loss_wide(args->negative, anchor);
     gr_tensor *near = distance(a, positive, p, eps), *far = distance(a, negative, p, eps);
     if (args->swap)
         far = gr_minimum(far, distance(positive, negative, p, eps));
-    gr_tensor *losses = gr_relu(gr_add(number(near, margin), gr_sub(near, far)));
+    gr_tensor *losses = gr_relu(gr_add(number(near, args->margin), gr_sub(near, far)));
     return gr_loss_done(losses, args->reduction, anchor);
 }

@@ -42,30 +42,38 @@ static gr_tensor *huber(gr_tensor *x, gr_tensor *y, double delta)
     return gr_mul(c, gr_sub(d, gr_mul(c, number(c, 0.5))));
 }
 
+gr_huber_args gr_huber_defaults(void) { return (gr_huber_args){GR_HUBER_DEFAULTS}; }
+
 gr_tensor *gr_huber_with(gr_tensor *input, const gr_huber_args *args)
 {
-    args = args ? args : &(const gr_huber_args){0};
+    args = args ? args : &(const gr_huber_args){GR_HUBER_DEFAULTS};
     gr_tensor *x, *y;
-    double delta;
     if (!gr_loss_ready("huber", input, args->target, args->reduction, &x, &y))
         return x;
-    if (!gr_loss_number(gr_ctx(input), "huber", "delta", args->delta, 1, true, &delta))
+    if (!gr_check_defaults(gr_ctx(input), "huber", args->from_defaults, "huber") ||
+        !gr_loss_number(gr_ctx(input), "huber", "delta", args->delta, GR_LOSS_ABOVE_0))
         return gr_ctx(input)->failed;
-    return gr_loss_done(huber(x, y, delta), args->reduction, input);
+    return gr_loss_done(huber(x, y, args->delta), args->reduction, input);
 }
 
-/* huber with delta = beta, divided by beta */
+gr_smooth_l1_args gr_smooth_l1_defaults(void) { return (gr_smooth_l1_args){GR_SMOOTH_L1_DEFAULTS}; }
+
+/* huber with delta = beta, divided by beta; its limit |d| for beta = 0 */
+static gr_tensor *smooth_l1(gr_tensor *x, gr_tensor *y, double beta)
+{
+    return beta == 0 ? gr_abs(gr_sub(x, y)) : gr_div(huber(x, y, beta), number(x, beta));
+}
+
 gr_tensor *gr_smooth_l1_with(gr_tensor *input, const gr_smooth_l1_args *args)
 {
-    args = args ? args : &(const gr_smooth_l1_args){0};
+    args = args ? args : &(const gr_smooth_l1_args){GR_SMOOTH_L1_DEFAULTS};
     gr_tensor *x, *y;
-    double beta;
     if (!gr_loss_ready("smooth_l1", input, args->target, args->reduction, &x, &y))
         return x;
-    if (!gr_loss_number(gr_ctx(input), "smooth_l1", "beta", args->beta, 1, true, &beta))
+    if (!gr_check_defaults(gr_ctx(input), "smooth_l1", args->from_defaults, "smooth_l1") ||
+        !gr_loss_number(gr_ctx(input), "smooth_l1", "beta", args->beta, GR_LOSS_FROM_0))
         return gr_ctx(input)->failed;
-    gr_tensor *losses = gr_div(huber(x, y, beta), number(x, beta));
-    return gr_loss_done(losses, args->reduction, input);
+    return gr_loss_done(smooth_l1(x, y, args->beta), args->reduction, input);
 }
 
 /* ---- Likelihoods and divergences ------------------------------------------------------------- */
@@ -110,19 +118,24 @@ static gr_tensor *stirling(gr_tensor *y)
     return gr_where(small, number(y, 0), gr_add(gr_sub(gr_mul(t, gr_log(t)), t), root));
 }
 
+gr_poisson_nll_args gr_poisson_nll_defaults(void)
+{
+    return (gr_poisson_nll_args){GR_POISSON_NLL_DEFAULTS};
+}
+
 /* e^x - y x if x is the log of a rate; x - y log(x + eps) if x is a rate */
 gr_tensor *gr_poisson_nll_with(gr_tensor *input, const gr_poisson_nll_args *args)
 {
-    args = args ? args : &(const gr_poisson_nll_args){0};
+    args = args ? args : &(const gr_poisson_nll_args){GR_POISSON_NLL_DEFAULTS};
     gr_tensor *x, *y;
-    double eps;
     if (!gr_loss_ready("poisson_nll", input, args->target, args->reduction, &x, &y))
         return x;
-    if (!gr_loss_number(gr_ctx(input), "poisson_nll", "eps", args->eps, 1e-8, true, &eps))
+    if (!gr_check_defaults(gr_ctx(input), "poisson_nll", args->from_defaults, "poisson_nll") ||
+        !gr_loss_number(gr_ctx(input), "poisson_nll", "eps", args->eps, GR_LOSS_FROM_0))
         return gr_ctx(input)->failed;
     gr_tensor *losses;
     if (args->rate_input)
-        losses = gr_sub(x, gr_mul(y, gr_log(gr_add(x, number(x, eps)))));
+        losses = gr_sub(x, gr_mul(y, gr_log(gr_add(x, number(x, args->eps)))));
     else
         losses = gr_sub(gr_exp(x), gr_mul(y, x));
     if (args->full)
@@ -225,23 +238,28 @@ static gr_tensor *gaussian_nll(gr_tensor *x, gr_tensor *y, gr_tensor *variance, 
     return full ? gr_add(half, number(x, 0.5 * log(2 * M_PI))) : half;
 }
 
+gr_gaussian_nll_args gr_gaussian_nll_defaults(void)
+{
+    return (gr_gaussian_nll_args){GR_GAUSSIAN_NLL_DEFAULTS};
+}
+
 gr_tensor *gr_gaussian_nll_with(gr_tensor *input, const gr_gaussian_nll_args *args)
 {
-    args = args ? args : &(const gr_gaussian_nll_args){0};
+    args = args ? args : &(const gr_gaussian_nll_args){GR_GAUSSIAN_NLL_DEFAULTS};
     static const char op[] = "gaussian_nll";
     const gr_loss_operand operands[] = {{.name = "input", .tensor = input},
                                         {.name = "target", .tensor = args->target},
                                         {"variance", args->variance, GR_OWN_SHAPE}};
     gr_tensor *failed;
     gr_dims spread;
-    double eps;
     if (!gr_loss_operands(op, 3, operands, &failed) ||
         !spread_shape(input, args->variance, &spread) ||
         gr_check_reduction(gr_ctx(input), op, args->reduction) != GR_OK ||
-        !gr_loss_number(gr_ctx(input), op, "eps", args->eps, 1e-6, true, &eps))
+        !gr_check_defaults(gr_ctx(input), op, args->from_defaults, op) ||
+        !gr_loss_number(gr_ctx(input), op, "eps", args->eps, GR_LOSS_FROM_0))
         return failed;
     gr_tensor *variance = gr_reshape(checked(args->variance), spread);
     gr_tensor *x = gr_loss_wide(input, input), *y = gr_loss_wide(args->target, input);
-    gr_tensor *losses = gaussian_nll(x, y, gr_loss_wide(variance, input), eps, args->full);
+    gr_tensor *losses = gaussian_nll(x, y, gr_loss_wide(variance, input), args->eps, args->full);
     return gr_loss_done(losses, args->reduction, input);
 }

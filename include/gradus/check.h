@@ -6,6 +6,7 @@
 #define GRADUS_CHECK_H
 
 #include <gradus/core.h>
+#include <math.h>
 #include <stdio.h>
 
 #ifdef __cplusplus
@@ -44,19 +45,24 @@ typedef struct gr_gradcheck_report {
     gr_gradcheck_entry worst; /* the entry that is furthest off, compared with what is allowed */
 } gr_gradcheck_report;
 
-/* Every zero is the default. */
 typedef struct gr_gradcheck_args {
-    int order;        /* 1, or 2: the gradient of the gradient too; default 1 */
-    double rtol;      /* relative tolerance; default 1e-6 */
-    double atol;      /* absolute tolerance, times the scale of the output; default 1e-9 */
-    double low, high; /* the domain of the inputs; the check stays in it; default: all R */
+    int order;                   /* 1, or 2: the gradient of the gradient too */
+    double rtol;                 /* relative tolerance, >= 0 */
+    double atol;                 /* absolute tolerance, times the scale of the output, >= 0 */
+    double low, high;            /* the domain of the inputs, low < high; the check stays in it */
     gr_gradcheck_report *report; /* filled, if given */
-    const char *name; /* the name in the report; the macro gives the name of the function */
+    const char *name;            /* the name in the report; NULL: "f" */
+    bool from_defaults;
 } gr_gradcheck_args;
+#define GR_GRADCHECK_DEFAULTS                                                                      \
+    .from_defaults = true, .order = 1, .rtol = 1e-6, .atol = 1e-9, .low = -INFINITY,               \
+    .high = INFINITY
+GR_API gr_gradcheck_args gr_gradcheck_defaults(void);
 
 /* Compares the full Jacobian of f at the inputs with central differences. f: the function, made of
    ops, with an output of any float dtype and shape; data is passed to it and may be NULL. inputs:
-   contiguous f64 leaves of any shapes: parameters, variables or plain tensors. args may be NULL.
+   contiguous f64 leaves of any shapes: parameters, variables or plain tensors. args: NULL for the
+   defaults.
    The differences are extrapolated from three steps; the step is chosen for each element; at the
    border of the domain they are one-sided. The gradients of gr_backward (not recorded) and of
    gr_grad (recorded) are both compared. Order 2 checks the gradient of sum(v f), for a fixed random
@@ -84,12 +90,14 @@ GR_API GR_CHECKED gr_status gr_gradcheck_here(gr_function *f, void *data, gr_ten
 #define gr_gradcheck_with(...) gr_gradcheck_here(__VA_ARGS__, __FILE__, __LINE__)
 #endif
 
-/* Options are given by name:
+/* Options are given by name; the name in the report is the text of f:
    gr_gradcheck(f, NULL, gr_list(x, w), .order = 2, .report = &report). */
 #ifndef __cplusplus
-#define gr_gradcheck(f, data, ...) GR_GRADCHECK(f, data, __VA_ARGS__, .name = #f)
-#define GR_GRADCHECK(f, data, inputs, ...)                                                         \
-    gr_gradcheck_with((f), (data), (inputs), &(gr_gradcheck_args){__VA_ARGS__})
+#define gr_gradcheck(f, data, ...) GR_GRADCHECK(f, #f, data, __VA_ARGS__, .from_defaults = true)
+#define GR_GRADCHECK(f, text, data, inputs, ...)                                                   \
+    GR_BY_NAME(                                                                                    \
+        gr_gradcheck_with((f), (data), (inputs),                                                   \
+                          &(gr_gradcheck_args){GR_GRADCHECK_DEFAULTS, .name = text, __VA_ARGS__}))
 #endif
 
 /* Prints a report to `out` in one line: "f: passed, 24 entries", or "f: wrong gradient: d out[2] /

@@ -4,8 +4,6 @@
  * N the number of x's elements, g the upstream gradient, s(z) = 1/(1+e^-z) and
  * softplus(z) = log(1+e^z).
  *
- * A number after "default" in an option's comment is used if the option is left out.
- *
  * SPDX-License-Identifier: MIT
  */
 #ifndef GRADUS_LOSSES_H
@@ -31,27 +29,32 @@ typedef enum gr_denominator {
     GR_WEIGHTS  /* the sum of the weights of those elements */
 } gr_denominator;
 
-/* Options of both binary cross entropies; every zero is the default. weight, pos_weight and mask
-   broadcast to x's shape and never enlarge it: for x of shape [B,C,H,W], a pos_weight of each class
-   is [C,1,1]. weight and pos_weight have x's dtype, or are integer or bool. */
+/* Options of both binary cross entropies. weight, pos_weight and mask broadcast to x's shape and
+   never enlarge it: for x of shape [B,C,H,W], a pos_weight of each class is [C,1,1]. weight and
+   pos_weight have x's dtype, or are integer or bool. Their values are not checked: the loss is the
+   formula's for every number, also below 0. */
+#define GR_NO_ALPHA (-1.0) /* the value of alpha that scales nothing */
 typedef struct gr_bce_args {
     gr_tensor *target;      /* y: x's shape; any dtype, but a float one must be x's */
-    gr_tensor *weight;      /* w: scales the loss; default 1 */
-    gr_tensor *pos_weight;  /* p: scales the part of the loss that y multiplies; default 1 */
-    gr_reduction reduction; /* default GR_MEAN */
+    gr_tensor *weight;      /* w: scales the loss; NULL: 1 */
+    gr_tensor *pos_weight;  /* p: scales the part of the loss that y multiplies; NULL: 1 */
+    gr_reduction reduction; /* GR_MEAN if left out */
     gr_tensor *mask;        /* any dtype. Where it is 0 the element does not count, even if it is
-                               NaN: loss and gradients are 0. Default: all elements count */
-    gr_denominator denominator; /* of GR_MEAN; default GR_ALL */
-    double label_smoothing;     /* e in [0,1]: y is replaced by y (1-e) + e/2; default 0 */
+                               NaN: loss and gradients are 0. NULL: all elements count */
+    gr_denominator denominator; /* of GR_MEAN; without effect under GR_SUM and GR_NONE */
+    double label_smoothing;     /* e in [0,1]: y is replaced by y (1-e) + e/2 */
     double gamma;               /* focal loss: l is scaled by (1 - p_t)^gamma, where p_t is the
-                                   probability given to the target; gamma >= 0, default 0 (Lin et
-                                   al., "Focal loss for dense object detection", ICCV 2017) */
-    double alpha;               /* focal loss: l is scaled by alpha y + (1-alpha) (1-y); in [0,1];
-                                   default 0: no scaling */
+                                   probability given to the target; gamma >= 0 (Lin et al., "Focal
+                                   loss for dense object detection", ICCV 2017) */
+    double alpha;               /* focal loss: l is scaled by alpha y + (1-alpha) (1-y), whatever
+                                   gamma is; in [0,1], or GR_NO_ALPHA */
     bool strict_target;         /* true: a target outside [0,1] fails with DOMAIN */
     gr_dims class_axis;         /* gr_axes(k): pos_weight has shape [x's size along axis k] and
-                                   applies along it; default: pos_weight broadcasts */
+                                   applies along it; empty: pos_weight broadcasts */
+    bool from_defaults;
 } gr_bce_args;
+#define GR_BCE_DEFAULTS .from_defaults = true, .alpha = GR_NO_ALPHA
+GR_API gr_bce_args gr_bce_defaults(void);
 
 /* Which form is which. The following holds for gr_bce and gr_bce_with_logits. The unit is the ulp
    of the largest of the true result and the two terms, of y and of 1-y, that it is a sum of.
@@ -97,9 +100,11 @@ GR_API gr_tensor *gr_bce_with_logits_with(gr_tensor *logits, const gr_bce_args *
 /* Options are given by name after the target, as in gr_bce_with_logits(logits, target) and
    gr_bce_with_logits(logits, target, .pos_weight = p). */
 #ifndef __cplusplus
-#define gr_bce(x, ...) GR_HERE(gr_bce_with((x), &(gr_bce_args){.target = __VA_ARGS__}))
+#define gr_bce(x, ...)                                                                             \
+    GR_HERE(GR_BY_NAME(gr_bce_with((x), &(gr_bce_args){GR_BCE_DEFAULTS, .target = __VA_ARGS__})))
 #define gr_bce_with_logits(logits, ...)                                                            \
-    GR_HERE(gr_bce_with_logits_with((logits), &(gr_bce_args){.target = __VA_ARGS__}))
+    GR_HERE(GR_BY_NAME(gr_bce_with_logits_with(                                                    \
+        (logits), &(gr_bce_args){GR_BCE_DEFAULTS, .target = __VA_ARGS__})))
 #endif
 
 /* ---- Losses of an input against a target of its shape ---------------------------------------- */
@@ -113,14 +118,11 @@ GR_API gr_tensor *gr_bce_with_logits_with(gr_tensor *logits, const gr_bce_args *
  * mean. The mean of no elements is NaN. At a kink, |d| and max(0, d) have slope 0. NaN in an
  * operand gives NaN.
  *
- * In the option structs every zero is the default: an option of 0 stands for the number after
- * "default". For a value near 0 give a tiny number such as 1e-300.
- *
  * Each loss fails with NULL for an operand that is missing, with SHAPE, DTYPE, REDUCTION, CONTEXT,
  * SCOPE and MEMORY, and with ARGUMENT for a number that is not finite or is outside its range. */
 typedef struct gr_loss_args {
     gr_tensor *target;
-    gr_reduction reduction; /* default GR_MEAN, here and below */
+    gr_reduction reduction; /* GR_MEAN if left out, here and below */
 } gr_loss_args;
 
 /* gr_mse: squared error, l = (x - y)^2. gr_l1: absolute error, l = |x - y|. */
@@ -131,17 +133,23 @@ GR_API gr_tensor *gr_l1_with(gr_tensor *x, const gr_loss_args *args);
 typedef struct gr_huber_args {
     gr_tensor *target;
     gr_reduction reduction;
-    double delta; /* > 0; default 1 */
+    double delta; /* > 0 */
+    bool from_defaults;
 } gr_huber_args;
+#define GR_HUBER_DEFAULTS .from_defaults = true, .delta = 1
+GR_API gr_huber_args gr_huber_defaults(void);
 GR_API gr_tensor *gr_huber_with(gr_tensor *x, const gr_huber_args *args);
 
 /* Smooth absolute error: l = (x-y)^2 / (2 beta) where |x-y| < beta, else |x-y| - beta/2. This is
-   gr_huber with delta = beta, divided by beta. Use gr_l1 for PyTorch's beta = 0. */
+   gr_huber with delta = beta, divided by beta; with beta = 0 it is gr_l1. */
 typedef struct gr_smooth_l1_args {
     gr_tensor *target;
     gr_reduction reduction;
-    double beta; /* > 0; default 1 */
+    double beta; /* >= 0 */
+    bool from_defaults;
 } gr_smooth_l1_args;
+#define GR_SMOOTH_L1_DEFAULTS .from_defaults = true, .beta = 1
+GR_API gr_smooth_l1_args gr_smooth_l1_defaults(void);
 GR_API gr_tensor *gr_smooth_l1_with(gr_tensor *x, const gr_smooth_l1_args *args);
 
 /* Kullback-Leibler divergence of the distribution y from the one whose logarithms are x:
@@ -165,8 +173,11 @@ typedef struct gr_poisson_nll_args {
     gr_reduction reduction;
     bool rate_input;
     bool full;
-    double eps; /* > 0; default 1e-8 */
+    double eps; /* >= 0; only rate_input uses it */
+    bool from_defaults;
 } gr_poisson_nll_args;
+#define GR_POISSON_NLL_DEFAULTS .from_defaults = true, .eps = 1e-8
+GR_API gr_poisson_nll_args gr_poisson_nll_defaults(void);
 GR_API gr_tensor *gr_poisson_nll_with(gr_tensor *x, const gr_poisson_nll_args *args);
 
 /* Negative log likelihood of y under a normal distribution with mean x:
@@ -179,8 +190,11 @@ typedef struct gr_gaussian_nll_args {
     gr_tensor *variance;
     gr_reduction reduction;
     bool full;
-    double eps; /* > 0; default 1e-6 */
+    double eps; /* >= 0; with 0 a variance of 0 has no finite loss */
+    bool from_defaults;
 } gr_gaussian_nll_args;
+#define GR_GAUSSIAN_NLL_DEFAULTS .from_defaults = true, .eps = 1e-6
+GR_API gr_gaussian_nll_args gr_gaussian_nll_defaults(void);
 GR_API gr_tensor *gr_gaussian_nll_with(gr_tensor *x, const gr_gaussian_nll_args *args);
 
 /* ---- Losses over classes --------------------------------------------------------------------- */
@@ -189,16 +203,20 @@ GR_API gr_tensor *gr_gaussian_nll_with(gr_tensor *x, const gr_gaussian_nll_args 
    along axis 1. y: class numbers from 0 to C-1, of dtype i64, i32 or u8, of x's shape without the
    class axis; GR_NONE gives the losses that shape too.
        l = -w[y] x[y]
-   A row whose y is ignore_index does not count, even if x is NaN there: l and gradients are 0.
+   A row whose y is ignore_index (any integer) does not count, even if x is NaN there: l and
+   gradients are 0.
    GR_MEAN divides by the sum of w[y] over the rows that count, or by their number without weight.
    If no row counts, the mean is NaN. weight: [C], any float dtype. Fails with DOMAIN if y is no
    class number; the message names it. */
 typedef struct gr_nll_args {
     gr_tensor *target;
-    gr_tensor *weight; /* w; default 1 */
+    gr_tensor *weight; /* w; NULL: 1 */
     gr_reduction reduction;
-    gr_dims ignore_index; /* one number, such as gr_index(0); default -100 */
+    int64_t ignore_index;
+    bool from_defaults;
 } gr_nll_args;
+#define GR_NLL_DEFAULTS .from_defaults = true, .ignore_index = -100
+GR_API gr_nll_args gr_nll_defaults(void);
 GR_API gr_tensor *gr_nll_with(gr_tensor *x, const gr_nll_args *args);
 
 /* Cross entropy of logits x: gr_nll of logp = gr_log_softmax(x), with shapes as there. e is
@@ -208,14 +226,18 @@ GR_API gr_tensor *gr_nll_with(gr_tensor *x, const gr_nll_args *args);
    divides by the number of rows:
        l = -(sum over c of w[c] (y[c] (1-e) + e/C) logp[c])
    The loss keeps its digits if one logit is much larger than the others: 1e-30 is 1e-30 and not 0.
-   Fails as gr_nll does, and with ARGUMENT for an e outside [0,1] or ignore_index with a float y. */
+   Fails as gr_nll does, and with ARGUMENT for an e outside [0,1], and for a float y with another
+   ignore_index than the default's. */
 typedef struct gr_cross_entropy_args {
     gr_tensor *target;
-    gr_tensor *weight; /* w; default 1 */
+    gr_tensor *weight; /* w; NULL: 1 */
     gr_reduction reduction;
-    gr_dims ignore_index;   /* one number, such as gr_index(0); default -100 */
-    double label_smoothing; /* e; default 0 */
+    int64_t ignore_index;
+    double label_smoothing; /* e */
+    bool from_defaults;
 } gr_cross_entropy_args;
+#define GR_CROSS_ENTROPY_DEFAULTS .from_defaults = true, .ignore_index = -100
+GR_API gr_cross_entropy_args gr_cross_entropy_defaults(void);
 GR_API gr_tensor *gr_cross_entropy_with(gr_tensor *x, const gr_cross_entropy_args *args);
 
 /* Cross entropy of several labels for each row. x: logits, [C] or [...,C]; y: x's shape, in [0,1].
@@ -223,7 +245,7 @@ GR_API gr_tensor *gr_cross_entropy_with(gr_tensor *x, const gr_cross_entropy_arg
    that axis. weight broadcasts to x's shape and never enlarges it; fails with BROADCAST. */
 typedef struct gr_multilabel_soft_margin_args {
     gr_tensor *target;
-    gr_tensor *weight; /* w, such as [C]; default 1 */
+    gr_tensor *weight; /* w, such as [C]; NULL: 1 */
     gr_reduction reduction;
 } gr_multilabel_soft_margin_args;
 GR_API gr_tensor *gr_multilabel_soft_margin_with(gr_tensor *x,
@@ -239,8 +261,11 @@ GR_API gr_tensor *gr_soft_margin_with(gr_tensor *x, const gr_loss_args *args);
 typedef struct gr_hinge_embedding_args {
     gr_tensor *target;
     gr_reduction reduction;
-    double margin; /* default 1 */
+    double margin; /* any finite number */
+    bool from_defaults;
 } gr_hinge_embedding_args;
+#define GR_HINGE_EMBEDDING_DEFAULTS .from_defaults = true, .margin = 1
+GR_API gr_hinge_embedding_args gr_hinge_embedding_defaults(void);
 GR_API gr_tensor *gr_hinge_embedding_with(gr_tensor *x, const gr_hinge_embedding_args *args);
 
 /* Loss of the angle between two vectors a and b (`other`), of shape [D] or rows [N,D], with y of
@@ -251,7 +276,7 @@ typedef struct gr_cosine_embedding_args {
     gr_tensor *other; /* b: a's shape */
     gr_tensor *target;
     gr_reduction reduction;
-    double margin; /* default 0 */
+    double margin; /* any finite number; 0 if left out */
 } gr_cosine_embedding_args;
 GR_API gr_tensor *gr_cosine_embedding_with(gr_tensor *a, const gr_cosine_embedding_args *args);
 
@@ -265,41 +290,53 @@ typedef struct gr_triplet_margin_args {
     gr_tensor *negative;
     gr_reduction reduction;
     bool swap;
-    double margin; /* > 0; default 1 */
-    double p;      /* > 0; default 2 */
-    double eps;    /* > 0; default 1e-6 */
+    double margin; /* > 0 */
+    double p;      /* > 0 */
+    double eps;    /* >= 0 */
+    bool from_defaults;
 } gr_triplet_margin_args;
+#define GR_TRIPLET_MARGIN_DEFAULTS .from_defaults = true, .margin = 1, .p = 2, .eps = 1e-6
+GR_API gr_triplet_margin_args gr_triplet_margin_defaults(void);
 GR_API gr_tensor *gr_triplet_margin_with(gr_tensor *a, const gr_triplet_margin_args *args);
 
 /* Options are given by name after the operands: gr_mse(x, y), gr_huber(x, y, .delta = 2),
    gr_gaussian_nll(x, y, variance, .full = true), gr_cosine_embedding(a, b, y, .margin = 0.5),
-   gr_cross_entropy(x, y, .ignore_index = gr_index(0)),
+   gr_cross_entropy(x, y, .ignore_index = 0),
    gr_triplet_margin(a, positive, negative, .swap = true). */
 #ifndef __cplusplus
-#define gr_mse(x, ...)   GR_HERE(gr_mse_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
-#define gr_l1(x, ...)    GR_HERE(gr_l1_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
-#define gr_huber(x, ...) GR_HERE(gr_huber_with((x), &(gr_huber_args){.target = __VA_ARGS__}))
+#define gr_mse(x, ...) GR_HERE(gr_mse_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
+#define gr_l1(x, ...)  GR_HERE(gr_l1_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
+#define gr_huber(x, ...)                                                                           \
+    GR_HERE(GR_BY_NAME(                                                                            \
+        gr_huber_with((x), &(gr_huber_args){GR_HUBER_DEFAULTS, .target = __VA_ARGS__})))
 #define gr_smooth_l1(x, ...)                                                                       \
-    GR_HERE(gr_smooth_l1_with((x), &(gr_smooth_l1_args){.target = __VA_ARGS__}))
+    GR_HERE(GR_BY_NAME(gr_smooth_l1_with(                                                          \
+        (x), &(gr_smooth_l1_args){GR_SMOOTH_L1_DEFAULTS, .target = __VA_ARGS__})))
 #define gr_kl_div(x, ...) GR_HERE(gr_kl_div_with((x), &(gr_kl_div_args){.target = __VA_ARGS__}))
 #define gr_poisson_nll(x, ...)                                                                     \
-    GR_HERE(gr_poisson_nll_with((x), &(gr_poisson_nll_args){.target = __VA_ARGS__}))
+    GR_HERE(GR_BY_NAME(gr_poisson_nll_with(                                                        \
+        (x), &(gr_poisson_nll_args){GR_POISSON_NLL_DEFAULTS, .target = __VA_ARGS__})))
 #define gr_gaussian_nll(x, ...)                                                                    \
-    GR_HERE(gr_gaussian_nll_with((x), &(gr_gaussian_nll_args){.target = __VA_ARGS__}))
-#define gr_nll(x, ...) GR_HERE(gr_nll_with((x), &(gr_nll_args){.target = __VA_ARGS__}))
+    GR_HERE(GR_BY_NAME(gr_gaussian_nll_with(                                                       \
+        (x), &(gr_gaussian_nll_args){GR_GAUSSIAN_NLL_DEFAULTS, .target = __VA_ARGS__})))
+#define gr_nll(x, ...)                                                                             \
+    GR_HERE(GR_BY_NAME(gr_nll_with((x), &(gr_nll_args){GR_NLL_DEFAULTS, .target = __VA_ARGS__})))
 #define gr_cross_entropy(x, ...)                                                                   \
-    GR_HERE(gr_cross_entropy_with((x), &(gr_cross_entropy_args){.target = __VA_ARGS__}))
+    GR_HERE(GR_BY_NAME(gr_cross_entropy_with(                                                      \
+        (x), &(gr_cross_entropy_args){GR_CROSS_ENTROPY_DEFAULTS, .target = __VA_ARGS__})))
 #define gr_multilabel_soft_margin(x, ...)                                                          \
     GR_HERE(gr_multilabel_soft_margin_with(                                                        \
         (x), &(gr_multilabel_soft_margin_args){.target = __VA_ARGS__}))
 #define gr_soft_margin(x, ...)                                                                     \
     GR_HERE(gr_soft_margin_with((x), &(gr_loss_args){.target = __VA_ARGS__}))
 #define gr_hinge_embedding(x, ...)                                                                 \
-    GR_HERE(gr_hinge_embedding_with((x), &(gr_hinge_embedding_args){.target = __VA_ARGS__}))
+    GR_HERE(GR_BY_NAME(gr_hinge_embedding_with(                                                    \
+        (x), &(gr_hinge_embedding_args){GR_HINGE_EMBEDDING_DEFAULTS, .target = __VA_ARGS__})))
 #define gr_cosine_embedding(a, ...)                                                                \
     GR_HERE(gr_cosine_embedding_with((a), &(gr_cosine_embedding_args){.other = __VA_ARGS__}))
 #define gr_triplet_margin(a, ...)                                                                  \
-    GR_HERE(gr_triplet_margin_with((a), &(gr_triplet_margin_args){.positive = __VA_ARGS__}))
+    GR_HERE(GR_BY_NAME(gr_triplet_margin_with(                                                     \
+        (a), &(gr_triplet_margin_args){GR_TRIPLET_MARGIN_DEFAULTS, .positive = __VA_ARGS__})))
 #endif
 
 #ifdef __cplusplus

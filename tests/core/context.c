@@ -38,12 +38,13 @@ static void dtype(void) { gr_exp(gr_ones(ctx, GR_U8, gr_shape(2))); }
 static void domain(void)
 {
     gr_tensor *two = gr_full(ctx, GR_F32, gr_shape(1), 2);
-    gr_bce_with(two, &(gr_bce_args){.target = two});
+    gr_bce_with(two, &(gr_bce_args){GR_BCE_DEFAULTS, .target = two});
 }
 static void reduction(void)
 {
     gr_tensor *half = gr_full(ctx, GR_F32, gr_shape(1), 0.5);
-    gr_bce_with(half, &(gr_bce_args){.target = half, .reduction = (gr_reduction)77});
+    gr_bce_with(half,
+                &(gr_bce_args){GR_BCE_DEFAULTS, .target = half, .reduction = (gr_reduction)77});
 }
 static void argument(void) { gr_arange(ctx, GR_F32, -1); }
 static void contexts(void)

@@ -293,8 +293,7 @@ static void expect_wrong(enum fault planted, gr_function *f, int order, int64_t 
 {
     gr_tensor *x = points();
     fault = planted;
-    cr_expect_eq(gr_gradcheck_with(f, NULL, gr_list(x),
-                                   &(gr_gradcheck_args){.order = order, .report = &report}),
+    cr_expect_eq(gr_gradcheck(f, NULL, gr_list(x), .order = order, .report = &report),
                  GR_ERROR_GRADIENT);
     cr_expect_eq(report.reason, GR_CHECK_WRONG);
     cr_expect_eq(report.bad, bad, "fault %d: %lld bad entries", (int)planted,

@@ -53,7 +53,8 @@ int main(int count_of_words, char **words)
     gr_tensor *w = gr_variable(gr_ones(ctx, dtype, gr_shape(count)));
     gr_tensor *p =
         gr_variable(gr_full(ctx, dtype, gr_shape(count), pos_weight == 0 ? 1 : pos_weight));
-    gr_bce_args args = {.target = y, .weight = w, .pos_weight = p, .reduction = GR_NONE};
+    gr_bce_args args = {GR_BCE_DEFAULTS, .target = y, .weight = w, .pos_weight = p,
+                        .reduction = GR_NONE};
     gr_tensor *results[RESULTS] = {loss_of(logits, x, &args)};
     args.reduction = GR_SUM;
     gr_tensor *sum = loss_of(logits, x, &args);

@@ -440,8 +440,8 @@ static bce_parts parts_of_probability(long double x)
 static bce_truth truth_of(const gr_bce_kernel_args *o, bce_parts q, const long double in[4])
 {
     const long double e = o->label_smoothing, t = in[1] * (1 - e) + e / 2, w = in[2], p = in[3];
-    const long double A = o->alpha != 0 ? o->alpha * t + (1 - (long double)o->alpha) * (1 - t) : 1;
-    const long double At = o->alpha != 0 ? 2 * o->alpha - 1 : 0;
+    const long double A = o->balanced ? o->alpha * t + (1 - (long double)o->alpha) * (1 - t) : 1;
+    const long double At = o->balanced ? 2 * o->alpha - 1 : 0;
     const long double m = q.r * t + q.s * (1 - t), g = o->gamma;
     const long double F = g != 0 ? powl(m, g) : 1, Fm = g != 0 ? g * powl(m, g - 1) : 0;
     const long double b = p * t * q.u + (1 - t) * q.v;
@@ -533,10 +533,15 @@ typedef struct bce_bound {
 } bce_bound;
 
 static const bce_bound bce_bounds[] = {
-    {{0}, 4.5},           {{.label_smoothing = 0.1}, 32},
-    {{.gamma = 2}, 12},   {{.gamma = 1}, 12},
-    {{.gamma = 0.5}, 12}, {{.gamma = 2.5, .alpha = 0.25}, 12},
-    {{.alpha = 0.8}, 12}, {{.label_smoothing = 0.25, .gamma = 3, .alpha = 0.25}, 32},
+    {{0}, 4.5},
+    {{.label_smoothing = 0.1}, 32},
+    {{.gamma = 2}, 12},
+    {{.gamma = 1}, 12},
+    {{.gamma = 0.5}, 12},
+    {{.gamma = 2.5, .alpha = 0.25, .balanced = true}, 12},
+    {{.alpha = 0.8, .balanced = true}, 12},
+    {{.alpha = 0, .balanced = true}, 12},
+    {{.label_smoothing = 0.25, .gamma = 3, .alpha = 0.25, .balanced = true}, 32},
 };
 
 Test(accuracy, bce_of_floats_is_the_true_value_rounded)

@@ -37,8 +37,10 @@ typedef struct form {
                     for (int sum = 0; sum < 2; sum++)                                              \
                         for (int option = (f.sum = sum, 0); option < COUNT_OF(options); option++)
 
-static const gr_bce_kernel_args options[] = {
-    {0}, {.label_smoothing = 0.1}, {.gamma = 2, .alpha = 0.25}, {.strict_target = true}};
+static const gr_bce_kernel_args options[] = {{0},
+                                             {.label_smoothing = 0.1},
+                                             {.gamma = 2, .alpha = 0.25, .balanced = true},
+                                             {.strict_target = true}};
 
 /* ---- Elements -------------------------------------------------------------------------------- */
 

@@ -133,7 +133,8 @@ static const void *draw_options(int id)
     power.exponent = exponents[draw_bits() % COUNT_OF(exponents)];
     bce.label_smoothing = draw_bits() % 2 ? 0 : 0.1;
     bce.gamma = gammas[draw_bits() % COUNT_OF(gammas)];
-    bce.alpha = draw_bits() % 2 ? 0 : 0.25;
+    bce.balanced = draw_bits() % 2;
+    bce.alpha = bce.balanced ? 0.25 : 0;
     bce.strict_target = draw_bits() % 2;
     return is_bce(id) ? (const void *)&bce : (const void *)&power;
 }
@@ -306,7 +307,8 @@ static gr_bce_kernel_args options_of(int choice)
 {
     static const double gammas[] = {0, 2, 0.7};
     return (gr_bce_kernel_args){.label_smoothing = choice % 2 ? 0.1 : 0,
-                                .alpha = choice / 2 % 2 ? 0.25 : 0,
+                                .alpha = 0.25,
+                                .balanced = choice / 2 % 2,
                                 .strict_target = choice / 4 % 2,
                                 .gamma = gammas[choice / 8]};
 }

@@ -50,12 +50,11 @@ static void measure(const setting *s, double target, double *most)
     const gr_dims shape = gr_shape(GRID);
     gr_tensor *in[] = {make(s->dtype, shape, x), make(s->dtype, shape, y), make(s->dtype, shape, w),
                        make(s->dtype, shape, p)};
-    const outcome out = run(s->kind, in[0],
-                            (gr_bce_args){.target = in[1],
-                                          .weight = in[2],
-                                          .pos_weight = s->p != 0 ? in[3] : NULL,
-                                          .reduction = GR_NONE},
-                            false);
+    const outcome out =
+        run(s->kind, in[0],
+            (gr_bce_args){GR_BCE_DEFAULTS, .target = in[1], .weight = in[2],
+                          .pos_weight = s->p != 0 ? in[3] : NULL, .reduction = GR_NONE},
+            false);
     double *from[4], *got[QUANTITIES];
     for (int i = 0; i < 4; i++)
         from[i] = values_of(in[i]);
@@ -239,11 +238,11 @@ static void expect_sums(loss_kind kind, gr_dtype dtype, const float *x, const fl
     /* The sum is computed in double. A float result is rounded once. */
     const double most = dtype == GR_F64 ? 1e-14 : 0x1p-24 * 1.001;
     gr_tensor *in = gr_variable(input), *dx;
-    gr_tensor *mean = loss_of(kind, in, &(gr_bce_args){.target = target});
+    gr_tensor *mean = loss_of(kind, in, &(gr_bce_args){GR_BCE_DEFAULTS, .target = target});
     expect_relative("mean", gr_item(mean), sum / MANY, most);
     cr_assert_eq(gr_grad_with(mean, gr_list(in), &dx, &(gr_grad_args){0}), GR_OK);
     expect_gradient(kind, dtype, dx, x, y);
-    const gr_bce_args args = {.target = target, .reduction = GR_SUM};
+    const gr_bce_args args = {GR_BCE_DEFAULTS, .target = target, .reduction = GR_SUM};
     expect_relative("sum", gr_item(loss_of(kind, input, &args)), sum, most);
 }
 

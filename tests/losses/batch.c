@@ -260,8 +260,8 @@ Test(batch, f16_samples_of_a_mean_depend_on_its_length_alone) { expect_property(
     SAME(nll_weight, gr_nll(x, y, .reduction = r), gr_nll(x, y, c, R),                             \
          OF(log_probability, CLASSES), AS(INDICES, class_number, 1))                               \
     SAME(nll_ignore, gr_nll(x, y, .reduction = r),                                                 \
-         gr_nll(x, y, .reduction = r, .ignore_index = gr_index(-100)),                             \
-         OF(log_probability, CLASSES), AS(INDICES, class_number, 1))                               \
+         gr_nll(x, y, .reduction = r, .ignore_index = -100), OF(log_probability, CLASSES),         \
+         AS(INDICES, class_number, 1))                                                             \
     SAME(cross_entropy_weight, gr_cross_entropy(x, y, .reduction = r),                             \
          gr_cross_entropy(x, y, c, R), OF(logit, CLASSES), AS(INDICES, class_number, 1))           \
     SAME(cross_entropy_smooth, gr_cross_entropy(x, y, .reduction = r),                             \

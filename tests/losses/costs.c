@@ -311,9 +311,9 @@ static uint64_t counted_mean(gr_context *of, const void *data)
     gr_tensor *x = gr_variable(gr_full(of, GR_F32, gr_shape(COUNT), 0.25));
     gr_tensor *w = gr_variable(gr_full(of, GR_F32, gr_shape(COUNT), 1.5)), *gradients[2];
     gr_tensor *mask = gr_less(gr_arange(of, GR_F32, COUNT), gr_scalar(of, 3000));
-    gr_tensor *mean = c->loss(
-        x, &(gr_bce_args){
-               .target = gr_detach(x), .weight = w, .mask = mask, .denominator = c->denominator});
+    gr_tensor *mean =
+        c->loss(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = gr_detach(x), .weight = w,
+                                  .mask = mask, .denominator = c->denominator});
     if (gr_grad_with(mean, gr_list(x, w), gradients, &(gr_grad_args){.record = c->record}) == GR_OK)
         hash = hash_of(mean) ^ hash_of(gradients[0]) * 3 ^ hash_of(gradients[1]) * 5;
     (void)!gr_scope_end(of);

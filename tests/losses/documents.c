@@ -52,7 +52,8 @@ Test(documents, the_object_pages_example)
 {
     /* loss = ops.BCEWithLogitsLoss(); loss(logits, label, weight, pos_weight) */
     gr_tensor *ones = gr_ones(ctx, GR_F32, gr_shape(3));
-    gr_bce_args args = {.target = label(GR_F32), .weight = ones, .pos_weight = ones};
+    gr_bce_args args = {GR_BCE_DEFAULTS, .target = label(GR_F32), .weight = ones,
+                        .pos_weight = ones};
     prints_as(gr_bce_with_logits_with(logit(GR_F32), &args), "0.34636116");
     args.reduction = GR_NONE;
     gr_tensor *none = gr_bce_with_logits_with(logit(GR_F32), &args);

@@ -29,10 +29,10 @@ static void expect_row(loss_kind kind, gr_dtype dtype, const row *r)
 {
     gr_tensor *p = r->p == 1 ? NULL : ROW(dtype, r->p);
     for (int recorded = 0; recorded < 2; recorded++) {
-        const outcome out =
-            run(kind, ROW(dtype, r->x),
-                (gr_bce_args){.target = ROW(dtype, r->y), .pos_weight = p, .reduction = GR_NONE},
-                recorded);
+        const outcome out = run(kind, ROW(dtype, r->x),
+                                (gr_bce_args){GR_BCE_DEFAULTS, .target = ROW(dtype, r->y),
+                                              .pos_weight = p, .reduction = GR_NONE},
+                                recorded);
         expect_value(dtype, r, "loss", out.at[LOSS], r->loss);
         expect_value(dtype, r, "dx", out.at[DX], r->dx);
         expect_value(dtype, r, "dy", out.at[DY], r->dy);
@@ -91,8 +91,9 @@ Test(edges, saturated_logits_keep_value_and_gradient)
     expect_rows_of_both(LOGITS, rows, sizeof rows);
 
     const double x = 37.42994775023705;
-    const outcome out = run(LOGITS, ROW(GR_F64, x),
-                            (gr_bce_args){.target = ROW(GR_F64, 1), .reduction = GR_NONE}, false);
+    const outcome out =
+        run(LOGITS, ROW(GR_F64, x),
+            (gr_bce_args){GR_BCE_DEFAULTS, .target = ROW(GR_F64, 1), .reduction = GR_NONE}, false);
     expect_near(GR_F64, gr_item(out.at[LOSS]), 5.5511151231257759e-17L, 2, "loss");
     expect_near(GR_F64, gr_item(out.at[DX]), -5.5511151231257765e-17L, 2, "dx");
 }
@@ -288,9 +289,10 @@ static void expect_closed_forms(loss_kind kind, gr_dtype dtype, const double *in
     gr_tensor *input = make(dtype, gr_shape(rows, COLUMNS), x);
     gr_tensor *y = columns(dtype, rows, 0), *w = columns(dtype, rows, 1),
               *p = columns(dtype, rows, 2);
-    const outcome out =
-        run(kind, input,
-            (gr_bce_args){.target = y, .weight = w, .pos_weight = p, .reduction = GR_NONE}, false);
+    const outcome out = run(kind, input,
+                            (gr_bce_args){GR_BCE_DEFAULTS, .target = y, .weight = w,
+                                          .pos_weight = p, .reduction = GR_NONE},
+                            false);
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < COLUMNS; j++)
             expect_element(kind, dtype, &out, i, j,
@@ -315,9 +317,8 @@ static void expect_nan(gr_dtype dtype, int operand, const bool *nan)
 {
     double in[] = {.5, .25, 2, 3};
     in[operand] = NAN;
-    const gr_bce_args args = {.target = ROW(dtype, in[1]),
-                              .weight = ROW(dtype, in[2]),
-                              .pos_weight = ROW(dtype, in[3]),
+    const gr_bce_args args = {GR_BCE_DEFAULTS, .target = ROW(dtype, in[1]),
+                              .weight = ROW(dtype, in[2]), .pos_weight = ROW(dtype, in[3]),
                               .reduction = GR_NONE};
     for (int recorded = 0; recorded < 2; recorded++) {
         const outcome out = run(LOGITS, ROW(dtype, in[0]), args, recorded);
@@ -376,7 +377,7 @@ Test(edges, negative_weights_are_plain_arithmetic)
 static void refuses_input(gr_dtype dtype, double value, const char *message)
 {
     gr_tensor *x = MAKE(dtype, gr_shape(2, 3), .1, .2, .3, .4, .5, value);
-    const gr_bce_args args = {.target = gr_zeros(ctx, dtype, gr_shape(2, 3))};
+    const gr_bce_args args = {GR_BCE_DEFAULTS, .target = gr_zeros(ctx, dtype, gr_shape(2, 3))};
     for (int i = 0; i < 3; i++) {
         gr_bce_args with = args;
         with.reduction = reductions[i];
@@ -396,11 +397,12 @@ Test(edges, probabilities_outside_are_refused)
         refuses_input(dtype, NAN, "bce: input at [1,2] of shape [2,3] is nan, outside [0,1]");
     }
     gr_tensor *x = ROW(GR_F32, 1.00000012), *y = ROW(GR_F32, 1);
-    cr_expect(gr_failed(gr_bce_with(x, &(gr_bce_args){.target = y})), "the float after 1");
+    cr_expect(gr_failed(gr_bce_with(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y})),
+              "the float after 1");
     cr_expect_eq(gr_error(ctx), GR_ERROR_DOMAIN);
     gr_error_clear(ctx);
-    cr_expect(
-        gr_failed(gr_bce_with(ROW(GR_F64, -5e-324), &(gr_bce_args){.target = ROW(GR_F64, 1)})));
+    cr_expect(gr_failed(gr_bce_with(ROW(GR_F64, -5e-324),
+                                    &(gr_bce_args){GR_BCE_DEFAULTS, .target = ROW(GR_F64, 1)})));
     cr_expect_eq(gr_error(ctx), GR_ERROR_DOMAIN);
     gr_error_clear(ctx);
 }
@@ -411,16 +413,17 @@ Test(edges, a_probability_outside_is_named_by_its_place)
     values[12345] = 2;
     values[19999] = 3;
     gr_tensor *x = make(GR_F64, gr_shape(20, 1000), values);
-    expect_error(gr_bce_with(x, &(gr_bce_args){.target = gr_zeros_like(x)}), GR_ERROR_DOMAIN,
-                 "bce: input at [12,345] of shape [20,1000] is 2, outside [0,1]");
+    expect_error(gr_bce_with(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = gr_zeros_like(x)}),
+                 GR_ERROR_DOMAIN, "bce: input at [12,345] of shape [20,1000] is 2, outside [0,1]");
     gr_tensor *y = gr_bce(gr_transpose(x), gr_zeros(ctx, GR_F64, gr_shape(1000, 20)));
     char want[64];
     snprintf(want, sizeof want, "edges.c:%d)", __LINE__ - 2);
     cr_expect(gr_failed(y) && strstr(gr_error_message(ctx), "[345,12] of shape [1000,20] is 2"));
     cr_expect_not_null(strstr(gr_error_message(ctx), want), "%s", gr_error_message(ctx));
     gr_error_clear(ctx);
-    expect_error(gr_bce_with(ONE(GR_F32, 2), &(gr_bce_args){.target = ONE(GR_F32, 1)}),
-                 GR_ERROR_DOMAIN, "bce: input at [] of shape [] is 2, outside [0,1]");
+    expect_error(
+        gr_bce_with(ONE(GR_F32, 2), &(gr_bce_args){GR_BCE_DEFAULTS, .target = ONE(GR_F32, 1)}),
+        GR_ERROR_DOMAIN, "bce: input at [] of shape [] is 2, outside [0,1]");
     free(values);
 }
 
@@ -430,7 +433,7 @@ static void expect_empty(loss_kind kind, gr_dtype dtype)
 {
     const gr_dims shape = gr_shape(0, 3);
     for (int i = 0; i < 6; i++) {
-        const gr_bce_args args = {.target = gr_zeros(ctx, dtype, shape),
+        const gr_bce_args args = {GR_BCE_DEFAULTS, .target = gr_zeros(ctx, dtype, shape),
                                   .weight = gr_ones(ctx, dtype, gr_shape(3)),
                                   .pos_weight = gr_ones(ctx, dtype, gr_shape(3)),
                                   .reduction = reductions[i % 3]};
@@ -455,9 +458,9 @@ Test(edges, of_nothing_the_sum_is_zero_and_the_mean_nan)
         expect_empty(kind, GR_F32);
         expect_empty(kind, GR_F64);
         gr_tensor *x = gr_zeros(ctx, GR_F64, gr_shape(0));
-        const gr_bce_args args = {.target = x, .reduction = GR_SUM};
+        const gr_bce_args args = {GR_BCE_DEFAULTS, .target = x, .reduction = GR_SUM};
         cr_expect_eq(gr_item(loss_of(kind, x, &args)), 0);
-        cr_expect(isnan(gr_item(loss_of(kind, x, &(gr_bce_args){.target = x}))));
+        cr_expect(isnan(gr_item(loss_of(kind, x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = x}))));
     }
 }
 
@@ -465,11 +468,11 @@ Test(edges, of_one_element_every_reduction_is_0d)
 {
     for (int kind = 0; kind < KINDS; kind++)
         for (int i = 0; i < 3; i++) {
-            const outcome out = run(kind, ONE(GR_F64, .25),
-                                    (gr_bce_args){.target = ONE(GR_F64, 1),
-                                                  .weight = ONE(GR_F64, 2),
-                                                  .reduction = reductions[i]},
-                                    false);
+            const outcome out =
+                run(kind, ONE(GR_F64, .25),
+                    (gr_bce_args){GR_BCE_DEFAULTS, .target = ONE(GR_F64, 1),
+                                  .weight = ONE(GR_F64, 2), .reduction = reductions[i]},
+                    false);
             const truth t = truth_of(kind, (point){.25, 1, 2, 1});
             for (int k = LOSS; k <= DW; k++) {
                 cr_expect_eq(gr_ndim(out.at[k]), 0);
@@ -484,7 +487,7 @@ Test(edges, an_upstream_gradient_of_zero_gives_exact_zeros)
         for (int i = 0; i < 6; i++) {
             gr_tensor *x =
                 kind == LOGITS ? ROW(GR_F64, -1e4, .3, 1e4, 20) : ROW(GR_F64, 0, .3, 1, 1e-30);
-            const gr_bce_args args = {.target = ROW(GR_F64, 1, .5, 0, 1),
+            const gr_bce_args args = {GR_BCE_DEFAULTS, .target = ROW(GR_F64, 1, .5, 0, 1),
                                       .weight = ROW(GR_F64, 1, 2, 3, 4),
                                       .pos_weight = ROW(GR_F64, 4, 3, 2, 1),
                                       .reduction = reductions[i % 3]};

@@ -112,6 +112,7 @@ static void expect_case(tally *t, const json_t *line)
     gr_tensor *x = gr_variable(tensor_of(dtype, shape, json_object_get(line, "x")));
     gr_tensor *y = gr_variable(tensor_of(dtype, shape, json_object_get(line, "y")));
     const gr_bce_args args = {
+        GR_BCE_DEFAULTS,
         .target = y,
         .weight = option_of(dtype, json_object_get(line, "weight")),
         .pos_weight = option_of(dtype, json_object_get(line, "pos_weight")),

@@ -60,9 +60,15 @@ static void check(problem *p, gr_tensor *x, gr_tensor *y, gr_tensor *w, gr_tenso
     p->has_pos_weight = pos != NULL;
     const gr_tensors inputs = {2 + p->has_weight + p->has_pos_weight, in};
     const bool bounded = p->kind == PROBABILITIES;
-    const gr_status status = gr_gradcheck_with(
-        loss, p, inputs,
-        &(gr_gradcheck_args){.order = 2, .report = &report, .high = bounded ? 1 : 0, .name = name});
+    gr_gradcheck_args args = gr_gradcheck_defaults();
+    args.order = 2;
+    args.report = &report;
+    args.name = name;
+    if (bounded) {
+        args.low = 0;
+        args.high = 1;
+    }
+    const gr_status status = gr_gradcheck_with(loss, p, inputs, &args);
     if (status != GR_OK)
         gr_gradcheck_print(&report, stderr);
     cr_expect_eq(status, GR_OK, "%s %s: %s", kind_names[p->kind], name, gr_error_message(ctx));
@@ -82,7 +88,7 @@ static void check_shapes(loss_kind kind, gr_reduction reduction)
     for (int i = 0; i < OPTION_SHAPES; i++)
         for (int j = 0; j < OPTION_SHAPES; j++) {
             cr_assert_eq(gr_scope_begin(ctx), GR_OK);
-            problem p = {.kind = kind, .args = {.reduction = reduction}};
+            problem p = {.kind = kind, .args = {PLAIN, .reduction = reduction}};
             char name[64];
             snprintf(name, sizeof name, "reduction %d, weight shape %d, pos_weight shape %d",
                      (int)reduction, i, j);
@@ -108,36 +114,31 @@ static void check_options(loss_kind kind, gr_reduction reduction)
     const struct {
         const char *name;
         gr_bce_args args;
-    } sets[] = {
-        {"label smoothing", {.label_smoothing = .2}},
-        {"label smoothing 1", {.label_smoothing = 1}},
-        {"mask", {.mask = mask}},
-        {"mask of a column", {.mask = column}},
-        {"mean over the kept", {.mask = mask, .denominator = GR_KEPT}},
-        {"mean over the weights", {.denominator = GR_WEIGHTS}},
-        {"mean over the kept weights", {.mask = mask, .denominator = GR_WEIGHTS}},
-        {"gamma 2", {.gamma = 2}},
-        {"gamma 1", {.gamma = 1}},
-        {"gamma .5", {.gamma = .5}},
-        {"alpha .25", {.alpha = .25}},
-        {"alpha 1", {.alpha = 1}},
-        {"focal", {.gamma = 2.5, .alpha = .75}},
-        {"strict", {.strict_target = true}},
-        {"everything",
-         {.label_smoothing = .1,
-          .mask = mask,
-          .denominator = GR_WEIGHTS,
-          .gamma = 1.5,
-          .alpha = .3,
-          .strict_target = true}},
-    };
+    } sets[] = {{"label smoothing", {PLAIN, .label_smoothing = .2}},
+                {"label smoothing 1", {PLAIN, .label_smoothing = 1}},
+                {"mask", {PLAIN, .mask = mask}},
+                {"mask of a column", {PLAIN, .mask = column}},
+                {"mean over the kept", {PLAIN, .mask = mask, .denominator = GR_KEPT}},
+                {"mean over the weights", {PLAIN, .denominator = GR_WEIGHTS}},
+                {"mean over the kept weights", {PLAIN, .mask = mask, .denominator = GR_WEIGHTS}},
+                {"gamma 2", {PLAIN, .gamma = 2}},
+                {"gamma 1", {PLAIN, .gamma = 1}},
+                {"gamma .5", {PLAIN, .gamma = .5}},
+                {"alpha .25", {ALPHA(.25)}},
+                {"alpha 0", {ALPHA(0)}},
+                {"alpha 1", {ALPHA(1)}},
+                {"focal", {ALPHA(.75), .gamma = 2.5}},
+                {"strict", {PLAIN, .strict_target = true}},
+                {"everything",
+                 {ALPHA(.3), .label_smoothing = .1, .mask = mask, .denominator = GR_WEIGHTS,
+                  .gamma = 1.5, .strict_target = true}}};
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         problem p = {.kind = kind, .args = sets[i].args};
         p.args.reduction = reduction;
         check(&p, input_of(kind), numbers(gr_shape(2, 3), 10), numbers(gr_shape(2, 1), 20),
               numbers(gr_shape(3), 30), sets[i].name);
     }
-    problem p = {.kind = kind, .args = {.class_axis = gr_axes(0), .reduction = reduction}};
+    problem p = {.kind = kind, .args = {PLAIN, .class_axis = gr_axes(0), .reduction = reduction}};
     check(&p, input_of(kind), numbers(gr_shape(2, 3), 10), NULL, numbers(gr_shape(2), 30),
           "class axis");
 }
@@ -153,8 +154,9 @@ Test(gradients, of_probabilities_under_every_option) { check_options_of(PROBABIL
 
 Test(gradients, of_strided_operands)
 {
-    problem p = {.kind = LOGITS,
-                 .args = {.reduction = GR_SUM, .mask = gr_transpose(numbers(gr_shape(3, 2), 1))}};
+    problem p = {
+        .kind = LOGITS,
+        .args = {PLAIN, .reduction = GR_SUM, .mask = gr_transpose(numbers(gr_shape(3, 2), 1))}};
     check(&p, input_of(LOGITS), numbers(gr_shape(2, 3), 10), numbers(gr_shape(2, 3), 1), NULL,
           "strided mask");
     gr_tensor *x = gr_variable(numbers(gr_shape(3, 2), 0)), *y = numbers(gr_shape(3, 2), 10);
@@ -200,10 +202,8 @@ static grid grid_of(loss_kind kind, gr_dtype dtype)
 static void compare_rules(loss_kind kind, gr_dtype dtype, bool with_pos_weight, double most)
 {
     const grid g = grid_of(kind, dtype);
-    const gr_bce_args args = {.target = g.y,
-                              .weight = g.w,
-                              .pos_weight = with_pos_weight ? g.p : NULL,
-                              .reduction = GR_NONE};
+    const gr_bce_args args = {GR_BCE_DEFAULTS, .target = g.y, .weight = g.w,
+                              .pos_weight = with_pos_weight ? g.p : NULL, .reduction = GR_NONE};
     const outcome fused = run(kind, g.x, args, false), recorded = run(kind, g.x, args, true);
     cr_expect(same_bits(fused.at[LOSS], recorded.at[LOSS]));
     double worst[QUANTITIES] = {0};
@@ -269,14 +269,14 @@ Test(gradients, fused_and_recorded_rule_agree_under_options)
 {
     gr_tensor *mask = MAKE(GR_BOOL, gr_shape(2, 3), 1, 0, 1, 1, 1, 0);
     const gr_bce_args sets[] = {
-        {.label_smoothing = .1},
-        {.mask = mask},
-        {.mask = mask, .denominator = GR_KEPT},
-        {.mask = mask, .denominator = GR_WEIGHTS},
-        {.gamma = 2},
-        {.gamma = .5},
-        {.alpha = .25},
-        {.label_smoothing = .1, .mask = mask, .gamma = 2, .alpha = .25},
+        {PLAIN, .label_smoothing = .1},
+        {PLAIN, .mask = mask},
+        {PLAIN, .mask = mask, .denominator = GR_KEPT},
+        {PLAIN, .mask = mask, .denominator = GR_WEIGHTS},
+        {PLAIN, .gamma = 2},
+        {PLAIN, .gamma = .5},
+        {ALPHA(.25)},
+        {ALPHA(.25), .label_smoothing = .1, .mask = mask, .gamma = 2},
     };
     for (int kind = 0; kind < KINDS; kind++)
         for (int i = 0; i < COUNT(sets); i++) {
@@ -293,8 +293,9 @@ static double second(loss_kind kind, point a, int i, int j)
     gr_tensor *in[] = {gr_variable(ONE(GR_F64, (double)a.x)), gr_variable(ONE(GR_F64, (double)a.y)),
                        gr_variable(ONE(GR_F64, (double)a.w)),
                        gr_variable(ONE(GR_F64, (double)a.p))};
-    gr_tensor *value =
-        loss_of(kind, in[0], &(gr_bce_args){.target = in[1], .weight = in[2], .pos_weight = in[3]});
+    gr_tensor *value = loss_of(
+        kind, in[0],
+        &(gr_bce_args){GR_BCE_DEFAULTS, .target = in[1], .weight = in[2], .pos_weight = in[3]});
     return gr_item(gr_grad(gr_grad(value, in[i]), in[j]));
 }
 
@@ -415,11 +416,10 @@ static void expect_half(loss_kind kind, gr_dtype dtype)
     const double probabilities[] = {.5, .25, .75, .125, .9, .0625, 1, 0};
     gr_tensor *x = make(dtype, gr_shape(8), kind == LOGITS ? logits : probabilities);
     gr_tensor *y = make(dtype, gr_shape(8), targets), *p = gr_full(ctx, dtype, gr_shape(8), 2);
-    const outcome out =
-        run(kind, x,
-            (gr_bce_args){
-                .target = y, .weight = gr_ones_like(x), .pos_weight = p, .reduction = GR_NONE},
-            false);
+    const outcome out = run(kind, x,
+                            (gr_bce_args){GR_BCE_DEFAULTS, .target = y, .weight = gr_ones_like(x),
+                                          .pos_weight = p, .reduction = GR_NONE},
+                            false);
     for (int i = 0; i < 8; i++) {
         const truth t =
             truth_of(kind, (point){gr_get(x, gr_index(i)), gr_get(y, gr_index(i)), 1, 2});
@@ -461,10 +461,11 @@ Test(gradients, targets_may_be_integers)
     for (int kind = 0; kind < KINDS; kind++) {
         gr_tensor *x = MAKE(GR_F32, shape, .25, .5, .75, .125),
                   *y = MAKE(GR_F32, shape, 0, 1, 1, 0);
-        const outcome want = run(kind, x, (gr_bce_args){.target = y}, false);
+        const outcome want = run(kind, x, (gr_bce_args){GR_BCE_DEFAULTS, .target = y}, false);
         for (int i = 0; i < COUNT(dtypes); i++) {
             gr_tensor *v = gr_variable(x), *dx;
-            gr_tensor *got = loss_of(kind, v, &(gr_bce_args){.target = gr_cast(y, dtypes[i])});
+            gr_tensor *got =
+                loss_of(kind, v, &(gr_bce_args){GR_BCE_DEFAULTS, .target = gr_cast(y, dtypes[i])});
             cr_expect(same_bits(got, want.at[LOSS]), "%s", gr_dtype_name(dtypes[i]));
             cr_assert_eq(gr_grad_with(got, gr_list(v), &dx, &(gr_grad_args){0}), GR_OK);
             cr_expect(same_bits(dx, want.at[DX]), "%s", gr_dtype_name(dtypes[i]));
@@ -484,15 +485,15 @@ Test(gradients, scalars_take_the_inputs_dtype)
 {
     for (int kind = 0; kind < KINDS; kind++) {
         gr_tensor *x = ROW(GR_F32, .25, .75), *y = ROW(GR_F32, 0, 1), *two = gr_scalar(ctx, 2);
-        const gr_bce_args weak = {.target = y, .weight = two, .pos_weight = two};
-        const gr_bce_args strong = {
-            .target = y, .weight = ONE(GR_F32, 2), .pos_weight = ONE(GR_F32, 2)};
+        const gr_bce_args weak = {GR_BCE_DEFAULTS, .target = y, .weight = two, .pos_weight = two};
+        const gr_bce_args strong = {GR_BCE_DEFAULTS, .target = y, .weight = ONE(GR_F32, 2),
+                                    .pos_weight = ONE(GR_F32, 2)};
         const outcome a = run(kind, x, strong, false);
         gr_tensor *v = gr_variable(x), *loss_weak = loss_of(kind, v, &weak);
         cr_expect(same_bits(loss_weak, a.at[LOSS]), "%s", gr_error_message(ctx));
         cr_expect_eq(gr_dtype_of(gr_grad(loss_weak, v)), GR_F32);
-        gr_tensor *zero_d =
-            loss_of(kind, ONE(GR_F32, .25), &(gr_bce_args){.target = gr_scalar(ctx, 1)});
+        gr_tensor *zero_d = loss_of(kind, ONE(GR_F32, .25),
+                                    &(gr_bce_args){GR_BCE_DEFAULTS, .target = gr_scalar(ctx, 1)});
         cr_expect_eq(gr_dtype_of(zero_d), GR_F32);
         expect_near(GR_F32, gr_item(zero_d), truth_of(kind, (point){.25L, 1, 1, 1}).at[LOSS], 1,
                     "scalar target");
@@ -505,7 +506,7 @@ Test(gradients, add_up_and_scale)
 {
     for (int kind = 0; kind < KINDS; kind++) {
         gr_tensor *x = gr_parameter(ROW(GR_F64, .25, .75, .5)), *y = ROW(GR_F64, 0, 1, .25);
-        const gr_bce_args args = {.target = y};
+        const gr_bce_args args = {GR_BCE_DEFAULTS, .target = y};
         cr_assert_eq(gr_backward(loss_of(kind, x, &args)), GR_OK);
         double *once = values_of(gr_gradient(x));
         cr_assert_eq(gr_backward(gr_mul(loss_of(kind, x, &args), gr_scalar(ctx, 3))), GR_OK);

@@ -77,6 +77,10 @@ typedef enum loss_kind { LOGITS, PROBABILITIES, KINDS } loss_kind;
 static const char *const kind_names[KINDS] __attribute__((unused)) = {"bce_with_logits", "bce"};
 static const gr_reduction reductions[] __attribute__((unused)) = {GR_MEAN, GR_SUM, GR_NONE};
 
+/* The beginning of a gr_bce_args in a list: without alpha, and with one. */
+#define PLAIN    GR_BCE_DEFAULTS
+#define ALPHA(a) .from_defaults = true, .alpha = (a)
+
 static inline gr_tensor *loss_of(loss_kind kind, gr_tensor *x, const gr_bce_args *args)
 {
     return kind == LOGITS ? gr_bce_with_logits_with(x, args) : gr_bce_with(x, args);

@@ -25,8 +25,8 @@ static element element_of(loss_kind kind, long double x, long double y, const gr
     const long double rest = kind == LOGITS ? sigmoid(-x) : 1 - x;
     const long double u = kind == LOGITS ? softplus(-x) : -logl(x);
     const long double v = kind == LOGITS ? softplus(x) : -log1pl(-x);
-    const long double A = alpha != 0 ? alpha * t + (1 - alpha) * (1 - t) : 1;
-    const long double dA = alpha != 0 ? 2 * alpha - 1 : 0;
+    const long double A = alpha != GR_NO_ALPHA ? alpha * t + (1 - alpha) * (1 - t) : 1;
+    const long double dA = alpha != GR_NO_ALPHA ? 2 * alpha - 1 : 0;
     const long double m = rest * t + s * (1 - t), F = gamma != 0 ? powl(m, gamma) : 1;
     const long double dF = gamma != 0 ? gamma * powl(m, gamma - 1) : 0;
     const long double b = t * u + (1 - t) * v, db_dt = u - v;
@@ -42,16 +42,17 @@ static element element_of(loss_kind kind, long double x, long double y, const gr
 /* ---- Elements -------------------------------------------------------------------------------- */
 
 static const gr_bce_args choices[] = {
-    {0},
-    {.label_smoothing = 0.1},
-    {.label_smoothing = 1},
-    {.gamma = 2},
-    {.gamma = 0.5},
-    {.alpha = 0.25},
-    {.gamma = 2, .alpha = 0.25},
-    {.label_smoothing = 0.2, .gamma = 1.5, .alpha = 0.75},
-    {.strict_target = true},
-    {.strict_target = true, .label_smoothing = 0.1, .gamma = 2, .alpha = 0.25},
+    {PLAIN},
+    {PLAIN, .label_smoothing = 0.1},
+    {PLAIN, .label_smoothing = 1},
+    {PLAIN, .gamma = 2},
+    {PLAIN, .gamma = 0.5},
+    {ALPHA(0.25)},
+    {ALPHA(0)},
+    {ALPHA(0.25), .gamma = 2},
+    {ALPHA(0.75), .label_smoothing = 0.2, .gamma = 1.5},
+    {PLAIN, .strict_target = true},
+    {ALPHA(0.25), .strict_target = true, .label_smoothing = 0.1, .gamma = 2},
 };
 
 static const int64_t lengths[] = {4096, 4097, 5120, MANY};
@@ -175,10 +176,12 @@ Test(many, strict_targets_outside_are_named)
             for (int reduction = GR_MEAN; reduction <= GR_SUM; reduction++)
                 for (gr_dtype dtype = GR_F32; dtype <= GR_F64; dtype++) {
                     const gr_reduction r = (gr_reduction)reduction;
-                    expect_outside(kind, dtype, places[i], (gr_bce_args){.reduction = r});
                     expect_outside(kind, dtype, places[i],
-                                   (gr_bce_args){.reduction = r, .label_smoothing = 0.5});
+                                   (gr_bce_args){GR_BCE_DEFAULTS, .reduction = r});
+                    expect_outside(
+                        kind, dtype, places[i],
+                        (gr_bce_args){GR_BCE_DEFAULTS, .reduction = r, .label_smoothing = 0.5});
                     expect_outside(kind, dtype, places[i],
-                                   (gr_bce_args){.reduction = r, .gamma = 2, .alpha = 0.5});
+                                   (gr_bce_args){ALPHA(0.5), .reduction = r, .gamma = 2});
                 }
 }

@@ -30,11 +30,14 @@ static void refuses_weight(gr_tensor *x, gr_tensor *option, const char *words)
     char message[256];
     gr_tensor *y = gr_zeros_like(x);
     snprintf(message, sizeof message, "weight %s", words);
-    refuses(x, &(gr_bce_args){.target = y, .weight = option}, GR_ERROR_BROADCAST, message);
+    refuses(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .weight = option}, GR_ERROR_BROADCAST,
+            message);
     snprintf(message, sizeof message, "pos_weight %s", words);
-    refuses(x, &(gr_bce_args){.target = y, .pos_weight = option}, GR_ERROR_BROADCAST, message);
+    refuses(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .pos_weight = option},
+            GR_ERROR_BROADCAST, message);
     snprintf(message, sizeof message, "mask %s", words);
-    refuses(x, &(gr_bce_args){.target = y, .mask = option}, GR_ERROR_BROADCAST, message);
+    refuses(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .mask = option}, GR_ERROR_BROADCAST,
+            message);
 }
 
 Test(options, weights_that_would_enlarge_are_refused)
@@ -57,16 +60,16 @@ static void takes(loss_kind kind, gr_tensor *option)
 {
     gr_tensor *x = input(), *full = gr_contiguous(gr_expand(option, gr_shape(2, 3)));
     for (int i = 0; i < 3; i++) {
-        const gr_bce_args given = {
-            .target = target(), .weight = option, .reduction = reductions[i]};
-        const gr_bce_args by_hand = {
-            .target = target(), .weight = full, .reduction = reductions[i]};
+        const gr_bce_args given = {GR_BCE_DEFAULTS, .target = target(), .weight = option,
+                                   .reduction = reductions[i]};
+        const gr_bce_args by_hand = {GR_BCE_DEFAULTS, .target = target(), .weight = full,
+                                     .reduction = reductions[i]};
         cr_expect(same_bits(loss_of(kind, x, &given), loss_of(kind, x, &by_hand)), "%s",
                   gr_error_message(ctx));
-        const gr_bce_args given_pos = {
-            .target = target(), .pos_weight = option, .reduction = reductions[i]};
-        const gr_bce_args by_hand_pos = {
-            .target = target(), .pos_weight = full, .reduction = reductions[i]};
+        const gr_bce_args given_pos = {GR_BCE_DEFAULTS, .target = target(), .pos_weight = option,
+                                       .reduction = reductions[i]};
+        const gr_bce_args by_hand_pos = {GR_BCE_DEFAULTS, .target = target(), .pos_weight = full,
+                                         .reduction = reductions[i]};
         cr_expect(same_bits(loss_of(kind, x, &given_pos), loss_of(kind, x, &by_hand_pos)), "%s",
                   gr_error_message(ctx));
     }
@@ -88,16 +91,16 @@ Test(options, weights_broadcast_to_the_input)
 Test(options, targets_have_the_inputs_shape)
 {
     gr_tensor *x = gr_zeros(ctx, GR_F64, gr_shape(3, 1));
-    refuses(x, &(gr_bce_args){.target = gr_zeros(ctx, GR_F64, gr_shape(3))}, GR_ERROR_SHAPE,
-            "target shape [3] must be the input's, [3,1]");
-    refuses(x, &(gr_bce_args){.target = gr_zeros(ctx, GR_F64, gr_shape(1, 3))}, GR_ERROR_SHAPE,
-            "target shape [1,3] must be the input's, [3,1]");
-    refuses(x, &(gr_bce_args){.target = gr_zeros(ctx, GR_F64, gr_shape())}, GR_ERROR_SHAPE,
-            "target shape [] must be the input's, [3,1]");
-    refuses(x, &(gr_bce_args){.target = gr_zeros(ctx, GR_F64, gr_shape(3, 1, 1))}, GR_ERROR_SHAPE,
-            "target shape [3,1,1] must be the input's, [3,1]");
-    refuses(ONE(GR_F64, .5), &(gr_bce_args){.target = ROW(GR_F64, 1)}, GR_ERROR_SHAPE,
-            "target shape [1] must be the input's, []");
+    refuses(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = gr_zeros(ctx, GR_F64, gr_shape(3))},
+            GR_ERROR_SHAPE, "target shape [3] must be the input's, [3,1]");
+    refuses(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = gr_zeros(ctx, GR_F64, gr_shape(1, 3))},
+            GR_ERROR_SHAPE, "target shape [1,3] must be the input's, [3,1]");
+    refuses(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = gr_zeros(ctx, GR_F64, gr_shape())},
+            GR_ERROR_SHAPE, "target shape [] must be the input's, [3,1]");
+    refuses(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = gr_zeros(ctx, GR_F64, gr_shape(3, 1, 1))},
+            GR_ERROR_SHAPE, "target shape [3,1,1] must be the input's, [3,1]");
+    refuses(ONE(GR_F64, .5), &(gr_bce_args){GR_BCE_DEFAULTS, .target = ROW(GR_F64, 1)},
+            GR_ERROR_SHAPE, "target shape [1] must be the input's, []");
 }
 
 /* ---- Dtypes, missing and foreign operands ---------------------------------------------------- */
@@ -105,28 +108,28 @@ Test(options, targets_have_the_inputs_shape)
 Test(options, floats_are_of_one_dtype)
 {
     gr_tensor *x = input(), *y = target(), *other = gr_cast(y, GR_F32);
-    refuses(x, &(gr_bce_args){.target = other}, GR_ERROR_DTYPE,
+    refuses(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = other}, GR_ERROR_DTYPE,
             "target is f32, the input f64 (gr_cast converts)");
-    refuses(x, &(gr_bce_args){.target = y, .weight = other}, GR_ERROR_DTYPE,
+    refuses(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .weight = other}, GR_ERROR_DTYPE,
             "weight is f32, the input f64 (gr_cast converts)");
-    refuses(x, &(gr_bce_args){.target = y, .pos_weight = other}, GR_ERROR_DTYPE,
+    refuses(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .pos_weight = other}, GR_ERROR_DTYPE,
             "pos_weight is f32, the input f64 (gr_cast converts)");
-    refuses(gr_cast(x, GR_F16), &(gr_bce_args){.target = gr_cast(y, GR_BF16)}, GR_ERROR_DTYPE,
-            "target is bf16, the input f16 (gr_cast converts)");
-    refuses(gr_cast(x, GR_I32), &(gr_bce_args){.target = y}, GR_ERROR_DTYPE,
+    refuses(gr_cast(x, GR_F16), &(gr_bce_args){GR_BCE_DEFAULTS, .target = gr_cast(y, GR_BF16)},
+            GR_ERROR_DTYPE, "target is bf16, the input f16 (gr_cast converts)");
+    refuses(gr_cast(x, GR_I32), &(gr_bce_args){GR_BCE_DEFAULTS, .target = y}, GR_ERROR_DTYPE,
             "the input is i32, not a float");
-    refuses(gr_cast(x, GR_BOOL), &(gr_bce_args){.target = y}, GR_ERROR_DTYPE,
+    refuses(gr_cast(x, GR_BOOL), &(gr_bce_args){GR_BCE_DEFAULTS, .target = y}, GR_ERROR_DTYPE,
             "the input is bool, not a float");
 }
 
 Test(options, input_and_target_must_be_given)
 {
     gr_tensor *x = input();
-    refuses(x, &(gr_bce_args){0}, GR_ERROR_NULL, "target is NULL");
-    refuses(NULL, &(gr_bce_args){.target = x}, GR_ERROR_NULL, "input is NULL");
+    refuses(x, &(gr_bce_args){GR_BCE_DEFAULTS}, GR_ERROR_NULL, "target is NULL");
+    refuses(NULL, &(gr_bce_args){GR_BCE_DEFAULTS, .target = x}, GR_ERROR_NULL, "input is NULL");
     refuses(x, NULL, GR_ERROR_NULL, "target is NULL");
     for (int kind = 0; kind < KINDS; kind++)
-        cr_expect(gr_failed(loss_of(kind, NULL, &(gr_bce_args){0})));
+        cr_expect(gr_failed(loss_of(kind, NULL, &(gr_bce_args){GR_BCE_DEFAULTS})));
 }
 
 Test(options, operands_of_another_context_are_refused)
@@ -137,7 +140,7 @@ Test(options, operands_of_another_context_are_refused)
     gr_tensor *foreign = target();
     ctx = own;
     for (int kind = 0; kind < KINDS; kind++) {
-        gr_tensor *failed = loss_of(kind, x, &(gr_bce_args){.target = foreign});
+        gr_tensor *failed = loss_of(kind, x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = foreign});
         cr_expect(gr_failed(failed));
         cr_expect_eq(gr_error(gr_context_of(failed)), GR_ERROR_CONTEXT);
         gr_error_clear(gr_context_of(failed));
@@ -149,9 +152,10 @@ Test(options, a_failed_operand_passes_through)
 {
     for (int kind = 0; kind < KINDS; kind++) {
         gr_tensor *failed = gr_add(input(), ROW(GR_F64, 1, 2));
-        cr_expect(gr_failed(loss_of(kind, failed, &(gr_bce_args){.target = target()})));
-        cr_expect(gr_failed(
-            loss_of(kind, input(), &(gr_bce_args){.target = target(), .weight = failed})));
+        cr_expect(
+            gr_failed(loss_of(kind, failed, &(gr_bce_args){GR_BCE_DEFAULTS, .target = target()})));
+        cr_expect(gr_failed(loss_of(
+            kind, input(), &(gr_bce_args){GR_BCE_DEFAULTS, .target = target(), .weight = failed})));
         cr_expect_eq(gr_error(ctx), GR_ERROR_BROADCAST);
         cr_expect_eq(strncmp(gr_error_message(ctx), "add: ", 5), 0);
         gr_error_clear(ctx);
@@ -168,39 +172,46 @@ static void refuses_option(gr_bce_args args, gr_status status, const char *words
 
 Test(options, out_of_range_are_refused)
 {
-    refuses_option((gr_bce_args){.label_smoothing = -.1}, GR_ERROR_ARGUMENT,
+    refuses_option((gr_bce_args){GR_BCE_DEFAULTS, .label_smoothing = -.1}, GR_ERROR_ARGUMENT,
                    "label_smoothing -0.1 lies outside [0,1]");
-    refuses_option((gr_bce_args){.label_smoothing = 1.5}, GR_ERROR_ARGUMENT,
+    refuses_option((gr_bce_args){GR_BCE_DEFAULTS, .label_smoothing = 1.5}, GR_ERROR_ARGUMENT,
                    "label_smoothing 1.5 lies outside [0,1]");
-    refuses_option((gr_bce_args){.label_smoothing = NAN}, GR_ERROR_ARGUMENT,
+    refuses_option((gr_bce_args){GR_BCE_DEFAULTS, .label_smoothing = NAN}, GR_ERROR_ARGUMENT,
                    "label_smoothing nan lies outside [0,1]");
-    refuses_option((gr_bce_args){.gamma = -1}, GR_ERROR_ARGUMENT,
+    refuses_option((gr_bce_args){GR_BCE_DEFAULTS, .gamma = -1}, GR_ERROR_ARGUMENT,
                    "gamma -1 is not a number from 0 up");
-    refuses_option((gr_bce_args){.gamma = INFINITY}, GR_ERROR_ARGUMENT,
+    refuses_option((gr_bce_args){GR_BCE_DEFAULTS, .gamma = INFINITY}, GR_ERROR_ARGUMENT,
                    "gamma inf is not a number from 0 up");
-    refuses_option((gr_bce_args){.gamma = NAN}, GR_ERROR_ARGUMENT,
+    refuses_option((gr_bce_args){GR_BCE_DEFAULTS, .gamma = NAN}, GR_ERROR_ARGUMENT,
                    "gamma nan is not a number from 0 up");
-    refuses_option((gr_bce_args){.alpha = -.5}, GR_ERROR_ARGUMENT, "alpha -0.5 lies outside [0,1]");
-    refuses_option((gr_bce_args){.alpha = 2}, GR_ERROR_ARGUMENT, "alpha 2 lies outside [0,1]");
-    refuses_option((gr_bce_args){.alpha = NAN}, GR_ERROR_ARGUMENT, "alpha nan lies outside [0,1]");
-    refuses_option((gr_bce_args){.denominator = (gr_denominator)3}, GR_ERROR_ARGUMENT,
-                   "unknown denominator 3");
-    refuses_option((gr_bce_args){.denominator = (gr_denominator)-1}, GR_ERROR_ARGUMENT,
-                   "unknown denominator -1");
-    refuses_option((gr_bce_args){.reduction = (gr_reduction)3}, GR_ERROR_REDUCTION,
+    refuses_option((gr_bce_args){.from_defaults = true, .alpha = -.5}, GR_ERROR_ARGUMENT,
+                   "alpha -0.5 lies outside [0,1]");
+    refuses_option((gr_bce_args){.from_defaults = true, .alpha = 2}, GR_ERROR_ARGUMENT,
+                   "alpha 2 lies outside [0,1]");
+    refuses_option((gr_bce_args){.from_defaults = true, .alpha = NAN}, GR_ERROR_ARGUMENT,
+                   "alpha nan lies outside [0,1]");
+    refuses_option((gr_bce_args){GR_BCE_DEFAULTS, .denominator = (gr_denominator)3},
+                   GR_ERROR_ARGUMENT, "unknown denominator 3");
+    refuses_option((gr_bce_args){GR_BCE_DEFAULTS, .denominator = (gr_denominator)-1},
+                   GR_ERROR_ARGUMENT, "unknown denominator -1");
+    refuses_option((gr_bce_args){GR_BCE_DEFAULTS, .reduction = (gr_reduction)3}, GR_ERROR_REDUCTION,
                    "unknown reduction 3; the known ones are GR_MEAN, GR_SUM and GR_NONE");
-    refuses_option((gr_bce_args){.reduction = (gr_reduction)-1}, GR_ERROR_REDUCTION,
+    refuses_option((gr_bce_args){GR_BCE_DEFAULTS, .reduction = (gr_reduction)-1},
+                   GR_ERROR_REDUCTION,
                    "unknown reduction -1; the known ones are GR_MEAN, GR_SUM and GR_NONE");
 }
 
 Test(options, all_zero_are_the_default)
 {
     for (int kind = 0; kind < KINDS; kind++) {
-        gr_tensor *mean = loss_of(kind, input(), &(gr_bce_args){.target = target()});
+        gr_tensor *mean =
+            loss_of(kind, input(), &(gr_bce_args){GR_BCE_DEFAULTS, .target = target()});
         gr_tensor *none =
-            loss_of(kind, input(), &(gr_bce_args){.target = target(), .reduction = GR_NONE});
+            loss_of(kind, input(),
+                    &(gr_bce_args){GR_BCE_DEFAULTS, .target = target(), .reduction = GR_NONE});
         gr_tensor *sum =
-            loss_of(kind, input(), &(gr_bce_args){.target = target(), .reduction = GR_SUM});
+            loss_of(kind, input(),
+                    &(gr_bce_args){GR_BCE_DEFAULTS, .target = target(), .reduction = GR_SUM});
         expect_near(GR_F64, gr_item(mean), (long double)gr_item(sum) / 6, 1, "mean");
         expect_near(GR_F64, gr_item(gr_sum(none)), (long double)gr_item(sum), 1, "sum");
     }
@@ -209,9 +220,8 @@ Test(options, all_zero_are_the_default)
 static void refuses_axis(gr_dims axis, gr_tensor *p, gr_status status, const char *words)
 {
     refuses(gr_zeros(ctx, GR_F64, gr_shape(2, 3, 4)),
-            &(gr_bce_args){.target = gr_zeros(ctx, GR_F64, gr_shape(2, 3, 4)),
-                           .pos_weight = p,
-                           .class_axis = axis},
+            &(gr_bce_args){GR_BCE_DEFAULTS, .target = gr_zeros(ctx, GR_F64, gr_shape(2, 3, 4)),
+                           .pos_weight = p, .class_axis = axis},
             status, words);
 }
 
@@ -247,22 +257,24 @@ Test(options, class_axis)
 
 Test(options, strict_target)
 {
-    const gr_bce_args args = {.target = MAKE(GR_F64, gr_shape(2, 3), 0, 1, .5, 1, 1.25, 0),
+    const gr_bce_args args = {GR_BCE_DEFAULTS,
+                              .target = MAKE(GR_F64, gr_shape(2, 3), 0, 1, .5, 1, 1.25, 0),
                               .strict_target = true};
     refuses(input(), &args, GR_ERROR_DOMAIN,
             "target at [1,1] of shape [2,3] is 1.25, outside [0,1]");
     refuses(input(),
-            &(gr_bce_args){.target = MAKE(GR_F64, gr_shape(2, 3), 0, NAN, 0, 0, 0, 0),
-                           .strict_target = true,
-                           .reduction = GR_NONE},
+            &(gr_bce_args){GR_BCE_DEFAULTS,
+                           .target = MAKE(GR_F64, gr_shape(2, 3), 0, NAN, 0, 0, 0, 0),
+                           .strict_target = true, .reduction = GR_NONE},
             GR_ERROR_DOMAIN, "target at [0,1] of shape [2,3] is nan, outside [0,1]");
     refuses(input(),
-            &(gr_bce_args){.target = MAKE(GR_I32, gr_shape(2, 3), 0, 1, 0, 0, 0, 7),
+            &(gr_bce_args){GR_BCE_DEFAULTS,
+                           .target = MAKE(GR_I32, gr_shape(2, 3), 0, 1, 0, 0, 0, 7),
                            .strict_target = true},
             GR_ERROR_DOMAIN, "target at [1,2] of shape [2,3] is 7, outside [0,1]");
     for (int kind = 0; kind < KINDS; kind++) {
-        gr_bce_args fine = {.target = target(), .strict_target = true},
-                    loose = {.target = target()};
+        gr_bce_args fine = {GR_BCE_DEFAULTS, .target = target(), .strict_target = true},
+                    loose = {GR_BCE_DEFAULTS, .target = target()};
         cr_expect(same_bits(loss_of(kind, input(), &fine), loss_of(kind, input(), &loose)));
         fine = args;
         fine.mask = MAKE(GR_BOOL, gr_shape(2, 3), 1, 1, 1, 1, 0, 1);
@@ -283,20 +295,17 @@ static void expect_mask(loss_kind kind, gr_dtype dtype, gr_reduction reduction, 
               *y = MAKE(dtype, gr_shape(2, 3), 1, r, .5, 0, r, r);
     gr_tensor *w = MAKE(dtype, gr_shape(2, 3), 1, r, 2, 3, r, r),
               *p = MAKE(dtype, gr_shape(2, 3), 3, r, 2, 1, r, r);
-    const outcome all = run(kind, x,
-                            (gr_bce_args){.target = y,
-                                          .weight = w,
-                                          .pos_weight = p,
-                                          .mask = mask,
-                                          .reduction = reduction,
-                                          .denominator = GR_KEPT},
-                            record);
-    const outcome kept = run(kind, ROW(dtype, .25, .5, .75),
-                             (gr_bce_args){.target = ROW(dtype, 1, .5, 0),
-                                           .weight = ROW(dtype, 1, 2, 3),
-                                           .pos_weight = ROW(dtype, 3, 2, 1),
-                                           .reduction = reduction},
-                             record);
+    const outcome all =
+        run(kind, x,
+            (gr_bce_args){GR_BCE_DEFAULTS, .target = y, .weight = w, .pos_weight = p, .mask = mask,
+                          .reduction = reduction, .denominator = GR_KEPT},
+            record);
+    const outcome kept =
+        run(kind, ROW(dtype, .25, .5, .75),
+            (gr_bce_args){GR_BCE_DEFAULTS, .target = ROW(dtype, 1, .5, 0),
+                          .weight = ROW(dtype, 1, 2, 3), .pos_weight = ROW(dtype, 3, 2, 1),
+                          .reduction = reduction},
+            record);
     static const int at[6] = {0, -1, 1, 2, -1, -1};
     for (int k = reduction == GR_NONE ? LOSS : DX; k < QUANTITIES; k++)
         for (int i = 0; i < 6; i++) {
@@ -327,8 +336,9 @@ Test(options, a_masked_value_outside_the_domain_is_no_error_and_a_kept_one_is)
     gr_tensor *x = ROW(GR_F64, .5, 3, -1), *y = ROW(GR_F64, 1, 1, 1);
     expect_near(GR_F64, gr_item(gr_bce(x, y, .mask = ROW(GR_I32, 1, 0, 0))), logl(2) / 3, 1,
                 "mean over all");
-    expect_error(gr_bce_with(x, &(gr_bce_args){.target = y, .mask = ROW(GR_I32, 1, 0, 1)}),
-                 GR_ERROR_DOMAIN, "bce: input at [2] of shape [3] is -1, outside [0,1]");
+    expect_error(
+        gr_bce_with(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .mask = ROW(GR_I32, 1, 0, 1)}),
+        GR_ERROR_DOMAIN, "bce: input at [2] of shape [3] is -1, outside [0,1]");
 }
 
 Test(options, a_mask_that_keeps_nothing)
@@ -336,7 +346,7 @@ Test(options, a_mask_that_keeps_nothing)
     gr_tensor *x = gr_variable(ROW(GR_F64, NAN, .5)), *y = ROW(GR_F64, 1, 0),
               *none = gr_zeros(ctx, GR_BOOL, gr_shape(2));
     for (int kind = 0; kind < KINDS; kind++) {
-        gr_bce_args args = {.target = y, .mask = none};
+        gr_bce_args args = {GR_BCE_DEFAULTS, .target = y, .mask = none};
         cr_expect_eq(gr_item(loss_of(kind, x, &args)), 0, "over all");
         cr_expect_eq(gr_get(gr_grad(loss_of(kind, x, &args), x), gr_index(0)), 0);
         args.denominator = GR_KEPT;
@@ -355,7 +365,8 @@ Test(options, denominators)
               *mask = MAKE(GR_BOOL, gr_shape(2, 3), 1, 1, 0, 0, 1, 1);
     const long double weights = 2 * 3.5L, kept = 4, kept_weights = 1 + 2 + 2 + .5L;
     for (int kind = 0; kind < KINDS; kind++) {
-        gr_bce_args args = {.target = target(), .weight = weight, .reduction = GR_SUM};
+        gr_bce_args args = {GR_BCE_DEFAULTS, .target = target(), .weight = weight,
+                            .reduction = GR_SUM};
         const double sum = gr_item(loss_of(kind, input(), &args));
         args.mask = mask;
         const double masked = gr_item(loss_of(kind, input(), &args));
@@ -386,8 +397,10 @@ Test(options, label_smoothing_is_a_smoothed_target)
             gr_tensor *y = target(), *x = input();
             gr_tensor *t = gr_add(gr_mul(y, gr_scalar(ctx, 1 - e[i])), gr_scalar(ctx, e[i] / 2));
             const outcome smoothed =
-                run(kind, x, (gr_bce_args){.target = y, .label_smoothing = e[i]}, false);
-            const outcome by_hand = run(kind, x, (gr_bce_args){.target = t}, false);
+                run(kind, x, (gr_bce_args){GR_BCE_DEFAULTS, .target = y, .label_smoothing = e[i]},
+                    false);
+            const outcome by_hand =
+                run(kind, x, (gr_bce_args){GR_BCE_DEFAULTS, .target = t}, false);
             expect_near(GR_F64, gr_item(smoothed.at[LOSS]), gr_item(by_hand.at[LOSS]), 2, "loss");
             for (int j = 0; j < 6; j++) {
                 const gr_dims at = gr_index(j / 3, j % 3);
@@ -405,15 +418,17 @@ static long double focal(loss_kind kind, point a, long double gamma, long double
     const long double positive = kind == LOGITS ? sigmoid(a.x) : a.x,
                       negative = kind == LOGITS ? sigmoid(-a.x) : 1 - a.x;
     const long double miss = a.y * negative + (1 - a.y) * positive;
-    const long double side = alpha == 0 ? 1 : alpha * a.y + (1 - alpha) * (1 - a.y);
+    const long double side = alpha == GR_NO_ALPHA ? 1 : alpha * a.y + (1 - alpha) * (1 - a.y);
     return truth_of(kind, a).at[LOSS] * powl(miss, gamma) * side;
 }
 
 static void expect_focal(loss_kind kind, gr_dtype dtype, point a, double gamma, double alpha)
 {
-    gr_tensor *loss =
-        loss_of(kind, ROW(dtype, (double)a.x),
-                &(gr_bce_args){.target = ROW(dtype, (double)a.y), .gamma = gamma, .alpha = alpha});
+    gr_tensor *loss = loss_of(kind, ROW(dtype, (double)a.x),
+                              &(gr_bce_args){.from_defaults = true,
+                                             .target = ROW(dtype, (double)a.y),
+                                             .gamma = gamma,
+                                             .alpha = alpha});
     a.x = dtype == GR_F32 ? (float)a.x : a.x;
     const long double want = focal(kind, a, gamma, alpha);
     const double off = ulps_off(dtype, gr_item(loss), want, 0);
@@ -425,12 +440,12 @@ static void expect_focal(loss_kind kind, gr_dtype dtype, point a, double gamma, 
 
 Test(options, focal_loss_is_torchvisions)
 {
-    static const double gammas[] = {0, .5, 1, 2, 2.5, 5}, alphas[] = {0, .25, .75, 1},
+    static const double gammas[] = {0, .5, 1, 2, 2.5, 5}, alphas[] = {GR_NO_ALPHA, 0, .25, .75, 1},
                         targets[] = {0, 1, .25};
     static const double logits[] = {0, .3, -2, 8, -8, 30, -30},
                         probabilities[] = {.5, .01, .99, 1e-6, .75};
     for (int i = 0; i < COUNT(gammas) * COUNT(alphas) * COUNT(targets); i++) {
-        const double gamma = gammas[i % 6], alpha = alphas[i / 6 % 4], y = targets[i / 24];
+        const double gamma = gammas[i % 6], alpha = alphas[i / 6 % 5], y = targets[i / 30];
         for (int j = 0; j < COUNT(logits); j++) {
             expect_focal(LOGITS, GR_F64, (point){logits[j], y, 1, 1}, gamma, alpha);
             expect_focal(LOGITS, GR_F32, (point){logits[j], y, 1, 1}, gamma, alpha);
@@ -448,8 +463,10 @@ Test(options, focal_gradients_are_finite_in_the_tails)
     for (int i = 0; i < COUNT(x); i++)
         for (int y = 0; y < 2; y++)
             for (int g = 0; g < 3; g++) {
-                const gr_bce_args args = {
-                    .target = ROW(GR_F64, y), .gamma = g ? g : .5, .alpha = .25};
+                const gr_bce_args args = {.from_defaults = true,
+                                          .target = ROW(GR_F64, y),
+                                          .gamma = g ? g : .5,
+                                          .alpha = .25};
                 const outcome out = run(LOGITS, ROW(GR_F64, x[i]), args, false);
                 for (int k = LOSS; k <= DY; k++)
                     cr_expect(isfinite(gr_item(out.at[k])), "x=%g y=%d: %s is %g", x[i], y,
@@ -475,7 +492,8 @@ static bool whole_step(gr_context *in, loss_kind kind)
     gr_tensor *mask = gr_ones(ctx, GR_BOOL, gr_shape(400, 1));
     if (gr_scope_begin(ctx) != GR_OK)
         return false;
-    const gr_bce_args args = {.target = y,
+    const gr_bce_args args = {GR_BCE_DEFAULTS,
+                              .target = y,
                               .weight = w,
                               .pos_weight = p,
                               .mask = mask,
@@ -486,7 +504,8 @@ static bool whole_step(gr_context *in, loss_kind kind)
     gr_tensor *value = loss_of(kind, x, &args);
     const bool done =
         gr_backward(value) == GR_OK && !gr_failed(gr_grad(value, x)) &&
-        !gr_failed(loss_of(kind, x, &(gr_bce_args){.target = y, .reduction = GR_NONE})) &&
+        !gr_failed(
+            loss_of(kind, x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .reduction = GR_NONE})) &&
         !gr_failed(gr_gradient(w));
     const gr_status status = gr_scope_end(ctx);
     return done && status == GR_OK;
@@ -524,7 +543,8 @@ Test(options, after_a_failed_allocation_the_same_call_gives_the_same_bits)
 {
     for (int kind = 0; kind < KINDS; kind++) {
         gr_tensor *x = gr_variable(gr_full(ctx, GR_F32, gr_shape(900, 700), .25));
-        const gr_bce_args args = {.target = gr_full(ctx, GR_F32, gr_shape(900, 700), .75)};
+        const gr_bce_args args = {GR_BCE_DEFAULTS,
+                                  .target = gr_full(ctx, GR_F32, gr_shape(900, 700), .75)};
         gr_tensor *want = loss_of(kind, x, &args);
         heap.calls = 0;
         heap.fail_at = 1;
@@ -560,17 +580,19 @@ static uint64_t hash_of(gr_dtype dtype)
               *w = gr_rand(ctx, dtype, gr_shape(ROWS, 1));
     gr_tensor *x = gr_mul(gr_randn(ctx, dtype, shape), gr_scalar(ctx, 9)),
               *p = gr_rand(ctx, dtype, gr_shape(COLUMNS));
-    const gr_bce_args sets[] = {{.target = y},
-                                {.target = y, .reduction = GR_SUM},
-                                {.target = y, .weight = w, .pos_weight = p, .reduction = GR_NONE},
-                                {.target = y,
-                                 .weight = w,
-                                 .pos_weight = p,
-                                 .gamma = 1.5,
-                                 .alpha = .25,
-                                 .label_smoothing = .1,
-                                 .mask = gr_less(u, gr_scalar(ctx, .8)),
-                                 .denominator = GR_WEIGHTS}};
+    const gr_bce_args sets[] = {
+        {GR_BCE_DEFAULTS, .target = y},
+        {GR_BCE_DEFAULTS, .target = y, .reduction = GR_SUM},
+        {GR_BCE_DEFAULTS, .target = y, .weight = w, .pos_weight = p, .reduction = GR_NONE},
+        {.from_defaults = true,
+         .target = y,
+         .weight = w,
+         .pos_weight = p,
+         .gamma = 1.5,
+         .alpha = .25,
+         .label_smoothing = .1,
+         .mask = gr_less(u, gr_scalar(ctx, .8)),
+         .denominator = GR_WEIGHTS}};
     for (int i = 0; i < COUNT(sets) * KINDS; i++) {
         const outcome out = run(i % KINDS, i % KINDS == LOGITS ? x : u, sets[i / KINDS], i == 5);
         for (int k = 0; k < QUANTITIES; k++)

@@ -36,10 +36,10 @@ Test(torch_tests, raises_if_target_and_input_are_different_size)
 {
     for (int kind = 0; kind < KINDS; kind++) {
         gr_tensor *x = gr_rand(ctx, GR_F32, gr_shape(5, 1)), *y = gr_rand(ctx, GR_F32, gr_shape(5));
-        cr_expect(gr_failed(loss_of(kind, x, &(gr_bce_args){.target = y})));
+        cr_expect(gr_failed(loss_of(kind, x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y})));
         cr_expect_eq(gr_error(ctx), GR_ERROR_SHAPE);
         gr_error_clear(ctx);
-        cr_expect(gr_failed(loss_of(kind, y, &(gr_bce_args){.target = x})));
+        cr_expect(gr_failed(loss_of(kind, y, &(gr_bce_args){GR_BCE_DEFAULTS, .target = x})));
         cr_expect_eq(gr_error(ctx), GR_ERROR_SHAPE);
         gr_error_clear(ctx);
     }
@@ -98,9 +98,10 @@ Test(torch_tests, broadcasts_weights)
             gr_tensor *w = gr_rand(ctx, GR_F64, i ? gr_shape(16, 1) : gr_shape(4));
             gr_tensor *expanded = gr_contiguous(gr_expand(w, gr_shape(16, 4)));
             gr_tensor *in = kind == LOGITS ? x : gr_sigmoid(x);
-            cr_expect(
-                same_bits(loss_of(kind, in, &(gr_bce_args){.target = y, .weight = w}),
-                          loss_of(kind, in, &(gr_bce_args){.target = y, .weight = expanded})));
+            cr_expect(same_bits(
+                loss_of(kind, in, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .weight = w}),
+                loss_of(kind, in,
+                        &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .weight = expanded})));
         }
 }
 
@@ -110,8 +111,9 @@ Test(torch_tests, ones_in_pos_weights_are_the_same_as_none)
     gr_tensor *ones = gr_ones(ctx, GR_F64, gr_shape(64, 4));
     for (int kind = 0; kind < KINDS; kind++) { /* PyTorch: within 2.4e-7 in floats */
         gr_tensor *in = kind == LOGITS ? x : gr_sigmoid(x);
-        cr_expect(same_bits(loss_of(kind, in, &(gr_bce_args){.target = y}),
-                            loss_of(kind, in, &(gr_bce_args){.target = y, .pos_weight = ones})));
+        cr_expect(same_bits(
+            loss_of(kind, in, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y}),
+            loss_of(kind, in, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .pos_weight = ones})));
     }
 }
 
@@ -169,8 +171,8 @@ Test(torch_tests, bce_loss_input_range)
 Test(torch_tests, bce_loss_0_and_1_stay_finite)
 {
     gr_tensor *x = ROW(GR_F32, 0, 0, 1, 1), *y = ROW(GR_F32, 0, 1, 0, 1);
-    const outcome out =
-        run(PROBABILITIES, x, (gr_bce_args){.target = y, .reduction = GR_NONE}, false);
+    const outcome out = run(
+        PROBABILITIES, x, (gr_bce_args){GR_BCE_DEFAULTS, .target = y, .reduction = GR_NONE}, false);
     static const double want[] = {0, 100, 100, 0};
     for (int i = 0; i < 4; i++) {
         cr_expect_eq(gr_get(out.at[LOSS], gr_index(i)), want[i]);
@@ -184,10 +186,11 @@ Test(torch_tests, size_zero_batches)
     gr_tensor *x = gr_variable(gr_zeros(ctx, GR_F32, gr_shape(0, 2, 3))),
               *y = gr_zeros(ctx, GR_F32, gr_shape(0, 2, 3));
     for (int kind = 0; kind < KINDS; kind++) {
-        gr_tensor *none = loss_of(kind, x, &(gr_bce_args){.target = y, .reduction = GR_NONE});
+        gr_tensor *none =
+            loss_of(kind, x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .reduction = GR_NONE});
         cr_expect_eq(gr_numel(none), 0);
         cr_expect_eq(gr_ndim(none), 3);
-        gr_tensor *mean = loss_of(kind, x, &(gr_bce_args){.target = y});
+        gr_tensor *mean = loss_of(kind, x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y});
         cr_expect(isnan(gr_item(mean)));
         cr_expect_eq(gr_numel(gr_grad(mean, x)), 0);
     }
@@ -223,10 +226,13 @@ static void check_sample(gr_dims shape, gr_tensor *w, gr_tensor *p, gr_reduction
         in[count++] = w;
     if (p)
         in[count++] = p;
-    gr_bce_args args = {.weight = w, .pos_weight = p, .reduction = reduction};
+    gr_bce_args args = {GR_BCE_DEFAULTS, .weight = w, .pos_weight = p, .reduction = reduction};
     gr_gradcheck_report report;
-    const gr_status status = gr_gradcheck_with(loss_of_sample, &args, (gr_tensors){count, in},
-                                               &(gr_gradcheck_args){.order = 2, .report = &report});
+    gr_gradcheck_args check = gr_gradcheck_defaults();
+    check.order = 2;
+    check.report = &report;
+    const gr_status status =
+        gr_gradcheck_with(loss_of_sample, &args, (gr_tensors){count, in}, &check);
     if (status != GR_OK)
         gr_gradcheck_print(&report, stderr);
     cr_expect_eq(status, GR_OK, "%s", gr_error_message(ctx));

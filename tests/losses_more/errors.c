@@ -175,11 +175,11 @@ Test(errors, numbers_that_make_no_sense)
     fails(gr_huber(x, x, .delta = -1), GR_ERROR_ARGUMENT,
           "huber: delta -1 is not a finite number above 0");
     fails(gr_smooth_l1(x, x, .beta = NAN), GR_ERROR_ARGUMENT,
-          "smooth_l1: beta nan is not a finite number above 0");
+          "smooth_l1: beta nan is not a finite number from 0 up");
     fails(gr_poisson_nll(x, x, .eps = -2), GR_ERROR_ARGUMENT,
-          "poisson_nll: eps -2 is not a finite number above 0");
+          "poisson_nll: eps -2 is not a finite number from 0 up");
     fails(gr_gaussian_nll(x, x, x, .eps = INFINITY), GR_ERROR_ARGUMENT,
-          "gaussian_nll: eps inf is not a finite number above 0");
+          "gaussian_nll: eps inf is not a finite number from 0 up");
     fails(gr_hinge_embedding(x, x, .margin = INFINITY), GR_ERROR_ARGUMENT,
           "hinge_embedding: margin inf is not a finite number");
     fails(gr_cosine_embedding(x, x, y, .margin = NAN), GR_ERROR_ARGUMENT,
@@ -189,16 +189,12 @@ Test(errors, numbers_that_make_no_sense)
     fails(gr_triplet_margin(x, x, x, .p = INFINITY), GR_ERROR_ARGUMENT,
           "triplet_margin: p inf is not a finite number above 0");
     fails(gr_triplet_margin(x, x, x, .eps = -1), GR_ERROR_ARGUMENT,
-          "triplet_margin: eps -1 is not a finite number above 0");
+          "triplet_margin: eps -1 is not a finite number from 0 up");
     fails(gr_cross_entropy(x, y, .label_smoothing = 1.5), GR_ERROR_ARGUMENT,
           "cross_entropy: label_smoothing 1.5 lies outside [0,1]");
     fails(gr_cross_entropy(x, y, .label_smoothing = NAN), GR_ERROR_ARGUMENT,
           "cross_entropy: label_smoothing nan lies outside [0,1]");
-    fails(gr_cross_entropy(x, y, .ignore_index = gr_index(1, 2)), GR_ERROR_ARGUMENT,
-          "cross_entropy: ignore_index [1,2] is not one number");
-    fails(gr_nll(x, y, .ignore_index = gr_index(1, 2)), GR_ERROR_ARGUMENT,
-          "nll: ignore_index [1,2] is not one number");
-    fails(gr_cross_entropy(x, x, .ignore_index = gr_index(1)), GR_ERROR_ARGUMENT,
+    fails(gr_cross_entropy(x, x, .ignore_index = 0), GR_ERROR_ARGUMENT,
           "cross_entropy: ignore_index goes with class numbers, and the target is f64: "
           "probabilities");
     fails(gr_kl_div(x, x, .batch_mean = true, .reduction = GR_SUM), GR_ERROR_ARGUMENT,
@@ -214,10 +210,10 @@ Test(errors, values_outside_the_domain)
     y = gr_from_data(ctx, GR_I64, gr_shape(2, 2), (int64_t[]){0, -1, 3, 1});
     fails(gr_nll(x, y), GR_ERROR_DOMAIN,
           "nll: target at [0,1] of shape [2,2] is -1, not a class from 0 to 2");
-    fails(gr_nll(x, y, .ignore_index = gr_index(-1)), GR_ERROR_DOMAIN,
+    fails(gr_nll(x, y, .ignore_index = -1), GR_ERROR_DOMAIN,
           "nll: target at [1,0] of shape [2,2] is 3, not a class from 0 to 2");
     gr_tensor *one = gr_from_data(ctx, GR_I64, gr_shape(), &(int64_t){-100});
-    fails(gr_nll(f64(gr_shape(3)), one, .ignore_index = gr_index(0)), GR_ERROR_DOMAIN,
+    fails(gr_nll(f64(gr_shape(3)), one, .ignore_index = 0), GR_ERROR_DOMAIN,
           "nll: target at [] of shape [] is -100, not a class from 0 to 2");
     gr_tensor *v = gr_from_data(ctx, GR_F64, gr_shape(2), (double[]){-0.0, -0.5});
     fails(gr_gaussian_nll(v, v, v), GR_ERROR_DOMAIN,

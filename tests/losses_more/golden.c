@@ -25,9 +25,10 @@ static gr_tensor *tensor_of(const json_t *object)
     return x;
 }
 
-static double number(const json_t *options, const char *name)
+static double number_or(double standard, const json_t *options, const char *name)
 {
-    return json_number_value(json_object_get(options, name));
+    const json_t *given = json_object_get(options, name);
+    return given ? json_number_value(given) : standard;
 }
 static bool flag(const json_t *options, const char *name)
 {
@@ -38,24 +39,25 @@ static spec spec_of(const json_t *c)
 {
     const json_t *o = json_object_get(c, "options");
     const char *reduction = json_string_value(json_object_get(c, "reduction"));
-    const json_t *ignore = json_object_get(o, "ignore_index");
+    const char *loss = json_string_value(json_object_get(c, "loss"));
+    const bool poisson = strcmp(loss, "poisson_nll") == 0, cosine = strstr(loss, "cosine");
     return (spec){
-        .loss = json_string_value(json_object_get(c, "loss")),
+        .loss = loss,
         .reduction = reduction[0] == 's'   ? GR_SUM
                      : reduction[0] == 'n' ? GR_NONE
                                            : GR_MEAN,
-        .number = number(o, "beta") + number(o, "delta"),
-        .margin = number(o, "margin"),
-        .p = number(o, "p"),
-        .eps = number(o, "eps"),
-        .label_smoothing = number(o, "label_smoothing"),
+        .number = number_or(number_or(1, o, "beta"), o, "delta"),
+        .margin = number_or(cosine ? 0 : 1, o, "margin"),
+        .p = number_or(2, o, "p"),
+        .eps = number_or(poisson ? 1e-8 : 1e-6, o, "eps"),
+        .label_smoothing = number_or(0, o, "label_smoothing"),
         .log_target = flag(o, "log_target"),
         .batch_mean = flag(o, "batch_mean"),
         .rate_input = flag(o, "rate_input"),
         .full = flag(o, "full"),
         .swap = flag(o, "swap"),
-        .ignore_index = ignore ? gr_index(json_integer_value(ignore)) : (gr_dims){0},
-        .axis = (int)number(o, "axis"),
+        .ignore_index = (int64_t)number_or(-100, o, "ignore_index"),
+        .axis = (int)number_or(0, o, "axis"),
     };
 }
 

@@ -37,7 +37,10 @@ static void check(const spec *s, int variant)
             inputs[count++] = operands[i];
     }
     gr_gradcheck_report report;
-    const gr_gradcheck_args args = {.order = 2, .report = &report, .name = s->loss};
+    gr_gradcheck_args args = gr_gradcheck_defaults();
+    args.order = 2;
+    args.report = &report;
+    args.name = s->loss;
     const gr_status status = gr_gradcheck_with(run, &data, (gr_tensors){count, inputs}, &args);
     if (status != GR_OK)
         gr_gradcheck_print(&report, stderr);

@@ -16,7 +16,7 @@ typedef struct spec {
     gr_reduction reduction;
     double number, margin, p, eps, label_smoothing; /* number is beta or delta */
     bool log_target, batch_mean, rate_input, full, swap;
-    gr_dims ignore_index;
+    int64_t ignore_index;
     int axis;
 } spec;
 
@@ -107,8 +107,8 @@ static inline gr_tensor *random_signs(gr_context *c, gr_dims shape)
 enum { VARIANTS = 4 };
 static inline spec sample_of(gr_context *c, const char *loss, int variant, gr_dims shape)
 {
-    static const double numbers[VARIANTS] = {0, 0.7, 3, 0.05}, ps[VARIANTS] = {0, 1, 3, 2.5};
-    static const double margins[VARIANTS] = {0, 0.5, 2.25, 4};
+    static const double numbers[VARIANTS] = {1, 0.7, 3, 0.05}, ps[VARIANTS] = {2, 1, 3, 2.5};
+    static const double margins[VARIANTS] = {1, 0.5, 2.25, 4};
     const int v = variant;
     spec s = {.loss = loss,
               .number = numbers[v],
@@ -119,7 +119,10 @@ static inline spec sample_of(gr_context *c, const char *loss, int variant, gr_di
               .log_target = v & 1,
               .axis = v & 1 ? -1 : 0,
               .label_smoothing = v == 2 ? 0.2 : 0,
-              .eps = v == 3 ? 1e-3 : 0};
+              .eps = v == 3                             ? 1e-3
+                     : strcmp(loss, "poisson_nll") == 0 ? 1e-8
+                                                        : 1e-6,
+              .ignore_index = -100};
     const bool rows = strstr(loss, "embedding") && strstr(loss, "cosine");
     const bool classes = strcmp(loss, "nll") == 0 || strcmp(loss, "cross_entropy") == 0;
     s.x = sample(c, GR_F64, shape, -2, 2);
@@ -153,7 +156,7 @@ static inline spec sample_of(gr_context *c, const char *loss, int variant, gr_di
         if (v == 1 || v == 3)
             s.w = sample(c, GR_F64, gr_shape(count), 0.2, 2);
         if (v == 2)
-            s.ignore_index = gr_index(0);
+            s.ignore_index = 0;
     }
     return s;
 }

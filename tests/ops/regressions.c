@@ -35,8 +35,7 @@ Test(regressions, masked_elements_have_gradient_0_whatever_the_denominator)
     gr_tensor *mask = gr_zeros(ctx, GR_BOOL, gr_shape(3)), *y = gr_ones(ctx, GR_F32, gr_shape(3));
     for (int denominator = GR_ALL; denominator <= GR_WEIGHTS; denominator++)
         expect_both(
-            gr_bce_with_logits_with(x, &(gr_bce_args){.target = y,
-                                                      .mask = mask,
+            gr_bce_with_logits_with(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .mask = mask,
                                                       .denominator = (gr_denominator)denominator}),
             x, 0, 0);
 }
@@ -46,7 +45,7 @@ Test(regressions, halves_count_beyond_their_range)
 {
     gr_tensor *x = gr_variable(gr_zeros(ctx, GR_F16, gr_shape(70000)));
     gr_tensor *y = gr_ones(ctx, GR_F16, gr_shape(70000));
-    const gr_bce_args args = {.target = y, .denominator = GR_KEPT};
+    const gr_bce_args args = {GR_BCE_DEFAULTS, .target = y, .denominator = GR_KEPT};
     expect_both(gr_bce_with_logits_with(x, &args), x, -0.5 / 70000, 0.01);
 }
 
@@ -57,7 +56,7 @@ Test(regressions, focal_slopes_have_their_limits)
         const double logit = i ? 800 : -INFINITY;
         gr_tensor *x = gr_variable(gr_full(ctx, GR_F32, gr_shape(1), logit));
         gr_tensor *y = gr_ones(ctx, GR_F32, gr_shape(1));
-        const gr_bce_args args = {.target = y, .gamma = 0.5};
+        const gr_bce_args args = {GR_BCE_DEFAULTS, .target = y, .gamma = 0.5};
         expect_both(gr_bce_with_logits_with(x, &args), x, i ? 0 : -1, 1e-6);
     }
 }
@@ -68,7 +67,7 @@ Test(regressions, probabilities_of_0_and_1_have_finite_mixed_slopes)
     for (int one = 0; one < 2; one++) {
         gr_tensor *x = gr_variable(gr_full(ctx, GR_F64, gr_shape(1), one));
         gr_tensor *y = gr_variable(gr_full(ctx, GR_F64, gr_shape(1), 0.5));
-        gr_tensor *slope = gr_grad(gr_bce_with(x, &(gr_bce_args){.target = y}), y);
+        gr_tensor *slope = gr_grad(gr_bce_with(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y}), y);
         cr_expect(isfinite(gr_item(gr_grad(slope, x))));
     }
 }

@@ -42,6 +42,10 @@ static const struct no_op {
     {"nn: optimisers", "sgd_with adam_with adamw_with step step_here learning_rate "
                        "set_learning_rate set_learning_rate_here optimizer_here optimizer_state "
                        "optimizer_steps optimizer_free"},
+    {"the defaults of options: tests/core/options.c",
+     "sgd_defaults adam_defaults adamw_defaults bce_defaults huber_defaults smooth_l1_defaults "
+     "poisson_nll_defaults gaussian_nll_defaults nll_defaults cross_entropy_defaults "
+     "hinge_embedding_defaults triplet_margin_defaults gradcheck_defaults csv_defaults"},
     {"io", "csv_* archive_* save load write_file"},
     {"another system's name of a loss", "torch_* mindspore_* mint_* reduction_from_name "
                                         "legacy_reduction"},
@@ -107,33 +111,41 @@ static gr_tensor *classes_of(gr_tensor *x)
     SAMPLE(expand, 1, SMOOTH, gr_expand(gr_square(x), gr_shape(2, 3, 4)))                          \
     SAMPLE(contiguous, 1, SMOOTH, gr_contiguous(gr_transpose(gr_square(x))))                       \
     SAMPLE(cast, 1, FLAT, gr_cast(x, GR_BF16))                                                     \
-    SAMPLE(bce_with, 2, SMOOTH, gr_bce_with(x, &(gr_bce_args){.target = y}))                       \
+    SAMPLE(bce_with, 2, SMOOTH, gr_bce_with(x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y}))      \
     SAMPLE(bce_with_logits_with, 3, SMOOTH,                                                        \
-           gr_bce_with_logits_with(x, &(gr_bce_args){.target = y, .pos_weight = z, .gamma = 2}))   \
+           gr_bce_with_logits_with(                                                                \
+               x, &(gr_bce_args){GR_BCE_DEFAULTS, .target = y, .pos_weight = z, .gamma = 2}))      \
     SAMPLE(mse_with, 2, SMOOTH, gr_mse_with(x, &(gr_loss_args){.target = y}))                      \
     SAMPLE(l1_with, 2, SMOOTH, gr_l1_with(x, &(gr_loss_args){.target = gr_exp(y)}))                \
-    SAMPLE(huber_with, 2, SMOOTH, gr_huber_with(x, &(gr_huber_args){.target = y}))                 \
-    SAMPLE(smooth_l1_with, 2, SMOOTH, gr_smooth_l1_with(x, &(gr_smooth_l1_args){.target = y}))     \
+    SAMPLE(huber_with, 2, SMOOTH,                                                                  \
+           gr_huber_with(x, &(gr_huber_args){GR_HUBER_DEFAULTS, .target = y}))                     \
+    SAMPLE(smooth_l1_with, 2, SMOOTH,                                                              \
+           gr_smooth_l1_with(x, &(gr_smooth_l1_args){GR_SMOOTH_L1_DEFAULTS, .target = y}))         \
     SAMPLE(kl_div_with, 2, SMOOTH, gr_kl_div_with(x, &(gr_kl_div_args){.target = y}))              \
     SAMPLE(poisson_nll_with, 2, SMOOTH,                                                            \
-           gr_poisson_nll_with(x, &(gr_poisson_nll_args){.target = y}))                            \
+           gr_poisson_nll_with(x, &(gr_poisson_nll_args){GR_POISSON_NLL_DEFAULTS, .target = y}))   \
     SAMPLE(gaussian_nll_with, 3, SMOOTH,                                                           \
-           gr_gaussian_nll_with(x, &(gr_gaussian_nll_args){.target = y, .variance = z}))           \
-    SAMPLE(nll_with, 1, SMOOTH, gr_nll_with(x, &(gr_nll_args){.target = classes_of(x)}))           \
+           gr_gaussian_nll_with(                                                                   \
+               x, &(gr_gaussian_nll_args){GR_GAUSSIAN_NLL_DEFAULTS, .target = y, .variance = z}))  \
+    SAMPLE(nll_with, 1, SMOOTH,                                                                    \
+           gr_nll_with(x, &(gr_nll_args){GR_NLL_DEFAULTS, .target = classes_of(x)}))               \
     SAMPLE(cross_entropy_with, 2, SMOOTH,                                                          \
-           gr_cross_entropy_with(x, &(gr_cross_entropy_args){.target = y}))                        \
+           gr_cross_entropy_with(                                                                  \
+               x, &(gr_cross_entropy_args){GR_CROSS_ENTROPY_DEFAULTS, .target = y}))               \
     SAMPLE(multilabel_soft_margin_with, 2, SMOOTH,                                                 \
            gr_multilabel_soft_margin_with(x, &(gr_multilabel_soft_margin_args){.target = y}))      \
     SAMPLE(soft_margin_with, 1, SMOOTH,                                                            \
            gr_soft_margin_with(x, &(gr_loss_args){.target = signs_of(x)}))                         \
     SAMPLE(hinge_embedding_with, 1, SMOOTH,                                                        \
-           gr_hinge_embedding_with(x, &(gr_hinge_embedding_args){.target = signs_of(x)}))          \
+           gr_hinge_embedding_with(                                                                \
+               x, &(gr_hinge_embedding_args){GR_HINGE_EMBEDDING_DEFAULTS, .target = signs_of(x)})) \
     SAMPLE(cosine_embedding_with, 2, SMOOTH,                                                       \
            gr_cosine_embedding_with(                                                               \
                x, &(gr_cosine_embedding_args){.other = y, .target = ones_of(x, gr_shape(3))}))     \
     SAMPLE(triplet_margin_with, 3, SMOOTH,                                                         \
-           gr_triplet_margin_with(                                                                 \
-               x, &(gr_triplet_margin_args){.positive = y, .negative = z, .margin = 5}))
+           GR_BY_NAME(gr_triplet_margin_with(                                                      \
+               x, &(gr_triplet_margin_args){GR_TRIPLET_MARGIN_DEFAULTS, .positive = y,             \
+                                            .negative = z, .margin = 5})))
 
 /* A missing operand is x again. */
 #define SAMPLE(name, operands, kind, expression)                                                   \
@@ -229,9 +241,12 @@ static void check_gradient(const struct sample_row *row)
     gr_tensor *in[3];
     for (int i = 0; i < 3; i++)
         in[i] = sample(ctx, GR_F64, gr_shape(3, 4), 0.1, 0.9);
+    gr_gradcheck_args args = gr_gradcheck_defaults();
+    args.order = 2;
+    args.report = &report;
+    args.name = row->name;
     const gr_status status =
-        gr_gradcheck_with(row->call, NULL, (gr_tensors){row->operands, in},
-                          &(gr_gradcheck_args){.order = 2, .report = &report, .name = row->name});
+        gr_gradcheck_with(row->call, NULL, (gr_tensors){row->operands, in}, &args);
     cr_expect_eq(status, GR_OK, "%s: %s, %d of %d entries", row->name, gr_status_name(status),
                  (int)report.bad, (int)report.checked);
     cr_expect_gt(report.checked, 0, "%s", row->name);
