@@ -127,6 +127,23 @@ Test(optimizer, adamw_is_its_formula)
            .decay = 0.2);
 }
 
+/* A warm-up begins at 0 and a cosine ends there. At 0 the moments still take in the gradient. */
+Test(optimizer, a_learning_rate_of_0_moves_the_state_alone)
+{
+    gr_tensor *x = new_parameter(GR_F64), *y = new_parameter(GR_F64);
+    gr_optimizer *adam = gr_adam(ctx, gr_list(x), .lr = 0), *sgd = gr_sgd(ctx, gr_list(y), .lr = 0);
+    cr_expect_eq(gr_learning_rate(adam), 0);
+    cr_expect_eq(gr_learning_rate(sgd), 0);
+    cr_assert_eq(gr_backward(gr_sum(gr_add(x, y))), GR_OK);
+    cr_assert_eq(gr_step(adam), GR_OK);
+    cr_assert_eq(gr_step(sgd), GR_OK);
+    for (int i = 0; i < COUNT; i++) {
+        cr_expect_eq(gr_get(x, gr_index(i)), start[i]);
+        cr_expect_eq(gr_get(y, gr_index(i)), start[i]);
+        cr_expect_float_eq(gr_get(gr_optimizer_state(adam).at[0], gr_index(i)), 0.1, 1e-15);
+    }
+}
+
 Test(optimizer, half_precision_is_rounded_once)
 {
     const gr_dtype halves[] = {GR_F16, GR_BF16};
@@ -360,6 +377,13 @@ Test(optimizer, the_learning_rate_can_be_changed)
     cr_assert_eq(gr_backward(gr_sum(x)), GR_OK);
     cr_assert_eq(gr_step(optimizer), GR_OK);
     cr_expect_eq(gr_get(x, gr_index(2)), 2.5);
+    cr_expect_eq(gr_set_learning_rate(optimizer, 0), GR_OK);
+    cr_expect_eq(gr_learning_rate(optimizer), 0);
+    cr_assert_eq(gr_backward(gr_sum(x)), GR_OK);
+    cr_assert_eq(gr_step(optimizer), GR_OK);
+    cr_expect_eq(gr_get(x, gr_index(2)), 2.5, "a step at 0 moves nothing");
+    cr_expect_eq(gr_optimizer_steps(optimizer), 2);
+    cr_expect_eq(gr_set_learning_rate(optimizer, 0.5), GR_OK);
     const double bad[] = {-1, -1e-300, NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cr_expect_eq(gr_set_learning_rate(optimizer, bad[i]), GR_ERROR_ARGUMENT);
@@ -419,6 +443,10 @@ Test(optimizer, options_outside_their_range_are_refused)
                    "sgd: lr is inf, not in [0, inf)");
     expect_refused(gr_sgd(ctx, gr_list(x), .momentum = 1), GR_ERROR_ARGUMENT,
                    "sgd: momentum is 1, not in [0, 1)");
+    expect_refused(gr_sgd(ctx, gr_list(x), .nesterov = true), GR_ERROR_ARGUMENT,
+                   "sgd: nesterov needs a momentum above 0");
+    expect_refused(gr_sgd(ctx, gr_list(x), .nesterov = true, .momentum = 0), GR_ERROR_ARGUMENT,
+                   "sgd: nesterov needs a momentum above 0");
     expect_refused(gr_sgd(ctx, gr_list(x), .weight_decay = -0.5), GR_ERROR_ARGUMENT,
                    "sgd: weight_decay is -0.5, not in [0, inf)");
     expect_refused(gr_adam(ctx, gr_list(x), .lr = NAN), GR_ERROR_ARGUMENT,
