@@ -112,13 +112,9 @@ static void train_epochs(const run *r, history *h, gr_mlp *best)
     progress_end(&bar);
 }
 
-/* Without decay this is Adam, because AdamW takes 0 as its default decay. */
 static gr_optimizer *new_optimizer(gr_context *ctx, const gr_mlp *mlp, const fit_options *o)
 {
-    gr_tensors parameters = gr_mlp_parameters(mlp);
-    if (o->weight_decay == 0)
-        return gr_adam(ctx, parameters, .lr = o->lr);
-    return gr_adamw(ctx, parameters, .lr = o->lr, .weight_decay = o->weight_decay);
+    return gr_adamw(ctx, gr_mlp_parameters(mlp), .lr = o->lr, .weight_decay = o->weight_decay);
 }
 
 history fit(gr_context *ctx, classifier *c, const sample *training, const sample *validation,
