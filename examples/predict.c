@@ -74,6 +74,8 @@ static options read_options(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     if (o.out)
         check_writable("--out", o.out);
+    check_apart("--out", o.out, "--data", o.data);
+    check_apart("--out", o.out, "--model", o.model);
     return o;
 }
 
@@ -82,7 +84,7 @@ static options read_options(int argc, char **argv)
 static table read_data(gr_context *ctx, const classifier *c, const options *o)
 {
     if (o->data)
-        return table_to_predict(ctx, o->data, c->columns, c->names, c->target, c->positive);
+        return table_to_predict(ctx, o->data, c->columns, c->names, c->target, c->labels);
     if (strcmp(c->source, MOONS) != 0)
         refuse("--data is missing: which rows %s is to judge", o->model);
     return table_of_moons(ctx, c->seed);
@@ -94,8 +96,8 @@ static row_list choose_rows(const classifier *c, const table *t, const options *
     if (!o->test && o->data)
         return all_rows(t->rows);
     if (!t->positive)
-        refuse("%s: there is no column '%s', by which --split finds the held-out rows", t->source,
-               c->target);
+        refuse("%s: no labels in a column '%s', by which --split finds the held-out rows",
+               t->source, c->target);
     split parts = repeat_split(c, t);
     rows_free(&parts.left);
     return parts.taken;
@@ -145,6 +147,7 @@ int main(int argc, char **argv)
     classifier c = load_classifier(ctx, archive, o.model);
     table t = read_data(ctx, &c, &o);
     row_list chosen = choose_rows(&c, &t, &o);
+    say_separators(&t);
     sample s = sample_of(ctx, &c, &t, chosen);
 
     size_t length;

@@ -54,7 +54,8 @@ static const struct argp_option argp_options[] = {
     {0, 0, 0, 0, "Data (without --data: two noisy moons, made from the seed)", 1},
     {"data", 'd', "FILE.csv", 0, "Table with a header; every cell but the target's is a number", 1},
     {"target", 't', "COLUMN", 0, "The column to be predicted", 1},
-    {"positive", 'p', "VALUE", 0, "Its text in the positive rows; any other is negative", 1},
+    {"positive", 'p', "VALUE", 0, "Its text in the positive rows; the others have one other text",
+     1},
     {"drop", 'x', "COLUMN", 0, "A column to leave out; may be given often", 1},
     {"test", OPTION_TEST, "FRACTION", 0, "Rows of each class to hold out; 0.3", 1},
     {0, 0, 0, 0, "Model and training", 2},
@@ -156,6 +157,9 @@ static void choose_outputs(options *o)
     }
     if (o->plot)
         check_writable("--plot", o->plot);
+    check_apart("--save", o->save, "--data", o->data.path);
+    check_apart("--plot", o->plot, "--data", o->data.path);
+    check_apart("--plot", o->plot, "--save", o->save);
 }
 
 static options read_options(int argc, char **argv)
@@ -238,7 +242,7 @@ static classifier new_classifier(gr_context *ctx, const table *t, const parts *p
     classifier c = {.columns = t->columns,
                     .names = t->names,
                     .target = o->data.path ? o->data.target : MOONS_TARGET,
-                    .positive = o->data.path ? o->data.positive : MOONS_POSITIVE,
+                    .labels = t->labels,
                     .layers = o->layers,
                     .pos_weight = o->pos_weight,
                     .source = o->data.path ? "csv" : MOONS,
@@ -257,6 +261,7 @@ static classifier new_classifier(gr_context *ctx, const table *t, const parts *p
 
 static void say_what_is_trained(const table *t, const parts *p, const classifier *c)
 {
+    say_separators(t);
     fprintf(stderr, "%s: %lld rows of %lld columns, %lld of them positive\n", t->source,
             (long long)t->rows, (long long)t->columns, (long long)count_positive(t));
     fprintf(stderr, "%lld rows to train on, %lld to validate, %lld held out; pos_weight %.4g\n",
@@ -282,6 +287,8 @@ int main(int argc, char **argv)
     table t = o.data.path ? table_to_train(ctx, &o.data) : table_of_moons(ctx, o.seed);
     parts p = divide_rows(&t, &o);
     classifier c = new_classifier(ctx, &t, &p, &o);
+    if (o.save)
+        rehearse_save(ctx, &c, o.save);
     sample fitted = sample_of(ctx, &c, &t, p.fitted);
     sample validated = sample_of(ctx, &c, &t, p.validated);
     sample held_out = sample_of(ctx, &c, &t, p.held_out);

@@ -12,9 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Change this name when the meaning of the file's content changes. */
-#define FORMAT_NAME "gradus classifier 1"
+#define FORMAT_NAME "gradus classifier 2"
 
 /* ---- Computing ------------------------------------------------------------------------------- */
 
@@ -92,7 +93,7 @@ static int64_t name_tensors(const classifier *c, gr_named_tensor *list)
     return weights.count + 2;
 }
 
-enum { MOST_TENSORS = 2 * (MAX_HIDDEN + 1) + 2, FIXED_KEYS = 10 };
+enum { MOST_TENSORS = 2 * (MAX_HIDDEN + 1) + 2, FIXED_KEYS = 11 };
 
 /* Numbers as text. Reading the text gives the same number again. */
 typedef struct numbers {
@@ -120,17 +121,23 @@ static void write_column_key(column_key key, int64_t column)
     snprintf(key, sizeof(column_key), "column.%lld", (long long)column);
 }
 
-void save_classifier(gr_context *ctx, const classifier *c, const char *path)
+static gr_status write_classifier(gr_context *ctx, const classifier *c, const char *path)
 {
     gr_named_tensor tensors[MOST_TENSORS];
     int64_t count = name_tensors(c, tensors);
     numbers n = write_numbers(c);
     const gr_metadata fixed[FIXED_KEYS] = {
-        {"format", FORMAT_NAME},   {"source", c->source},
-        {"rows", n.rows},          {"seed", n.seed},
-        {"test", n.test},          {"target", c->target},
-        {"positive", c->positive}, {"pos_weight", n.pos_weight},
-        {"hidden", n.hidden},      {"columns", n.columns},
+        {"format", FORMAT_NAME},
+        {"source", c->source},
+        {"rows", n.rows},
+        {"seed", n.seed},
+        {"test", n.test},
+        {"target", c->target},
+        {"positive", c->labels.positive},
+        {"negative", c->labels.negative},
+        {"pos_weight", n.pos_weight},
+        {"hidden", n.hidden},
+        {"columns", n.columns},
     };
     gr_metadata *metadata = allocate(FIXED_KEYS + c->columns, sizeof *metadata);
     column_key *keys = allocate(c->columns, sizeof *keys);
@@ -139,10 +146,42 @@ void save_classifier(gr_context *ctx, const classifier *c, const char *path)
         write_column_key(keys[i], i);
         metadata[FIXED_KEYS + i] = (gr_metadata){keys[i], c->names[i]};
     }
-    if (gr_save(ctx, path, count, tensors, FIXED_KEYS + c->columns, metadata) != GR_OK)
-        give_up_error(ctx);
+    gr_status status = gr_save(ctx, path, count, tensors, FIXED_KEYS + c->columns, metadata);
     free(keys);
     free(metadata);
+    return status;
+}
+
+void save_classifier(gr_context *ctx, const classifier *c, const char *path)
+{
+    if (write_classifier(ctx, c, path) != GR_OK)
+        give_up_error(ctx);
+}
+
+/* Returns a name in the folder where the file, or the file that a link leads to, will be. The
+   caller frees it. */
+static char *name_beside(const char *path)
+{
+    char *real = realpath(path, NULL), *beside;
+    const char *place = real ? real : path, *slash = strrchr(place, '/');
+    int folder = slash ? (int)(slash - place) + 1 : 0;
+    if (asprintf(&beside, "%.*s.%.200s.rehearsal.%ld", folder, place, place + folder,
+                 (long)getpid()) < 0)
+        give_up("no memory for a file's name");
+    free(real);
+    return beside;
+}
+
+void rehearse_save(gr_context *ctx, const classifier *c, const char *path)
+{
+    char *beside = name_beside(path);
+    gr_status status = write_classifier(ctx, c, beside);
+    unlink(beside);
+    free(beside);
+    if (status == GR_ERROR_MEMORY)
+        give_up_error(ctx);
+    if (status != GR_OK)
+        refuse("--save: %s", gr_error_message(ctx));
 }
 
 typedef struct reader {
@@ -206,10 +245,11 @@ classifier load_classifier(gr_context *ctx, gr_archive *archive, const char *pat
 {
     reader r = {archive, path};
     if (strcmp(text_of(r, "format"), FORMAT_NAME) != 0)
-        refuse("%s: format '%s' is not '%s'", path, text_of(r, "format"), FORMAT_NAME);
+        refuse("%s: format '%.60s' is not '%s'; train the model again", path, text_of(r, "format"),
+               FORMAT_NAME);
     classifier c = {.columns = integer_of(r, "columns", 1, MAX_COLUMNS),
                     .target = text_of(r, "target"),
-                    .positive = text_of(r, "positive"),
+                    .labels = {text_of(r, "positive"), text_of(r, "negative")},
                     .pos_weight = number_of(r, "pos_weight", 0, HUGE_VAL),
                     .source = text_of(r, "source"),
                     .rows = integer_of(r, "rows", 1, INT64_MAX),

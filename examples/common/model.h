@@ -15,14 +15,12 @@
 #include <gradus/io.h>
 #include <gradus/nn.h>
 
-/* Limits the values that a file may state. It is far more than a perceptron can use. */
-#define MAX_COLUMNS 65536
-
 typedef struct classifier {
     /* Its inputs and its output. */
     int64_t columns;
     const char **names;
-    const char *target, *positive;
+    const char *target; /* the column of the labels */
+    labels labels;
 
     /* Its computation: standardise the inputs, linear layers with relu between them, one logit. */
     gr_tensor *mean, *deviation; /* f64 [columns], of the training rows */
@@ -63,6 +61,10 @@ gr_tensor *loss_of(gr_tensor *logits, gr_tensor *target, double pos_weight);
 split repeat_split(const classifier *c, const table *t);
 
 void save_classifier(gr_context *ctx, const classifier *c, const char *path);
+
+/* Saves the classifier beside the path and removes that file again. So whatever would stop
+   save_classifier is refused before the training. */
+void rehearse_save(gr_context *ctx, const classifier *c, const char *path);
 
 /* Refuses a file that save_classifier did not write. The archive owns the texts. The caller owns
    the list of names and frees it. */

@@ -37,7 +37,8 @@ static const double *draw_normals(gr_context *ctx)
 
 table table_of_moons(gr_context *ctx, uint64_t seed)
 {
-    table t = {.source = MOONS, .rows = ROWS, .columns = 2};
+    table t = {
+        .source = MOONS, .rows = ROWS, .columns = 2, .labels = {MOONS_POSITIVE, MOONS_NEGATIVE}};
     t.names = allocate(2, sizeof *t.names);
     t.names[0] = "x";
     t.names[1] = "y";

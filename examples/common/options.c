@@ -8,6 +8,8 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,18 +56,84 @@ int read_sizes(const char *what, const char *text, int64_t sizes[MAX_HIDDEN])
     }
 }
 
-void check_writable(const char *what, const char *path)
+/* ---- Files that will be written -------------------------------------------------------------- */
+
+/* Returns the part of a path up to its last slash. The caller frees it. */
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup("./");
+    if (!folder)
+        give_up("no memory for a path");
+    return folder;
+}
+
+/* Makes a file in the folder and removes it. */
+static void try_folder(const char *what, const char *folder)
+{
+    char *name;
+    if (asprintf(&name, "%s.gradus-XXXXXX", folder) < 0)
+        give_up("no memory for a path");
+    int file = mkostemp(name, O_CLOEXEC);
+    if (file < 0)
+        refuse("%s: cannot write in '%.200s': %s", what, folder, strerror(errno));
+    close(file);
+    unlink(name);
+    free(name);
+}
+
+static void check_old_file(const char *what, const char *path)
 {
     struct stat file;
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    if (!folder)
-        give_up("no memory");
-    if (!*path)
-        refuse("%s: the file's name is empty", what);
     if (stat(path, &file) == 0 && S_ISDIR(file.st_mode))
-        refuse("%s: '%s' is a folder", what, path);
-    if (access(folder, W_OK | X_OK) != 0)
-        refuse("%s: cannot write in '%s': %s", what, folder, strerror(errno));
+        refuse("%s: '%.200s' is a folder", what, path);
+    if (stat(path, &file) == 0 && !S_ISREG(file.st_mode))
+        refuse("%s: '%.200s' is not a regular file", what, path);
+    if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0)
+        refuse("%s: cannot write '%.200s': %s", what, path, strerror(errno));
+}
+
+static bool is_link(const char *path)
+{
+    struct stat file;
+    return lstat(path, &file) == 0 && S_ISLNK(file.st_mode);
+}
+
+void check_writable(const char *what, const char *path)
+{
+    if (!*path || path[strlen(path) - 1] == '/')
+        refuse("%s: '%.200s' is not the name of a file", what, path);
+    char *old = realpath(path, NULL);
+    if (!old && errno != ENOENT)
+        refuse("%s: '%.200s': %s", what, path, strerror(errno));
+    if (old)
+        check_old_file(what, path);
+    else if (is_link(path))
+        refuse("%s: '%.200s' is a symbolic link to a file that does not exist", what, path);
+    char *folder = folder_of(old ? old : path);
+    try_folder(what, folder);
     free(folder);
+    free(old);
+}
+
+/* Returns the path without links and dots, also where the file does not exist yet. The caller frees
+   it. NULL if there is no such folder. */
+static char *plain_path(const char *path)
+{
+    char *plain = realpath(path, NULL), *folder = folder_of(path), *in = realpath(folder, NULL);
+    const char *slash = strrchr(path, '/');
+    if (!plain && in && asprintf(&plain, "%s/%s", in, slash ? slash + 1 : path) < 0)
+        give_up("no memory for a path");
+    free(folder);
+    free(in);
+    return plain;
+}
+
+void check_apart(const char *what, const char *path, const char *other, const char *other_path)
+{
+    char *a = path ? plain_path(path) : NULL, *b = other_path ? plain_path(other_path) : NULL;
+    if (a && b && strcmp(a, b) == 0)
+        refuse("%s: '%.200s' is the file of %s", what, path, other);
+    free(a);
+    free(b);
 }

@@ -24,8 +24,11 @@ double read_number(const char *what, const char *text, double low, double high);
 /* Reads sizes such as "32,16", or "none". Returns the number of sizes. */
 int read_sizes(const char *what, const char *text, int64_t sizes[MAX_HIDDEN]);
 
-/* Refuses a path that cannot be written. Called before the training, so that hours of work are not
-   lost. */
+/* Refuses a path that cannot be written: no regular file, or a folder where no file can be made.
+   Called before the work, so that hours of it are not lost. */
 void check_writable(const char *what, const char *path);
+
+/* Refuses an output that is the same file as another one. Either path may be NULL. */
+void check_apart(const char *what, const char *path, const char *other, const char *other_path);
 
 #endif

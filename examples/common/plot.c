@@ -198,7 +198,7 @@ static void write_plane_axes(FILE *out, const picture *p, range x, range y)
     fputs("set title ", out);
     quote(out, "Probability of ", p->c->target, " = ");
     fputs(".", out);
-    quote(out, "", p->c->positive, "");
+    quote(out, "", p->c->labels.positive, "");
     fputs(" font ',16' noenhanced\nset xlabel ", out);
     quote(out, "", p->t->names[0], "");
     fputs(" noenhanced\nset ylabel ", out);

@@ -1,147 +1,20 @@
 /* command_line.c - tests of train and predict from the command line: errors with messages and
  * statuses, the files that they leave, and that their figures can be reproduced.
  *
- * GR_EXAMPLES is the folder of the programs (build/examples). GR_SHARED is the folder of data/.
- *
  * SPDX-License-Identifier: MIT
  */
+#include "support.h"
+
 #include <criterion/criterion.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-/* ---- A folder for each test ------------------------------------------------------------------ */
-
-static char programs[PATH_MAX], shared[PATH_MAX + 32], folder[] = "/tmp/gradus-examples-XXXXXX";
-
-/* Criterion runs each test in its own process, so a test may change the working folder. */
-static void enter(void)
-{
-    const char *named = getenv("GR_EXAMPLES"), *data = getenv("GR_SHARED");
-    cr_assert(realpath(named ? named : "build/examples", programs), "GR_EXAMPLES is not set");
-    if (!data || !realpath(data, shared))
-        snprintf(shared, sizeof shared, "%s/../../../shared", programs);
-    cr_assert(mkdtemp(folder));
-    cr_assert(chdir(folder) == 0);
-}
-
-static void leave(void)
-{
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    cr_assert(system(command) == 0);
-}
 
 TestSuite(command_line, .init = enter, .fini = leave, .timeout = 120);
 
-static void put(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "wb");
-    cr_assert(file);
-    fputs(text, file);
-    cr_assert(fclose(file) == 0);
-}
-
-/* Reads a whole file and adds a 0 at the end. The caller frees it. NULL if there is no file. */
-static char *get(const char *path, size_t *size)
-{
-    FILE *file = fopen(path, "rb");
-    struct stat about;
-    if (!file)
-        return NULL;
-    cr_assert(fstat(fileno(file), &about) == 0);
-    char *text = calloc((size_t)about.st_size + 1, 1);
-    *size = fread(text, 1, (size_t)about.st_size, file);
-    fclose(file);
-    return text;
-}
-
-static bool same_files(const char *left, const char *right)
-{
-    size_t n = 0, m = 1;
-    char *a = get(left, &n), *b = get(right, &m);
-    bool same = a && b && n == m && memcmp(a, b, n) == 0;
-    free(a);
-    free(b);
-    return same;
-}
-
-/* ---- A program run --------------------------------------------------------------------------- */
-
-enum { MOST_WORDS = 24 };
-
-/* Starts "PROGRAM ARGUMENT ...", split at blanks. stdout goes to the file out, stderr to err. */
-static pid_t start(const char *line, char **environment)
-{
-    char words[PATH_MAX], program[PATH_MAX + 64], *list[MOST_WORDS] = {0};
-    snprintf(words, sizeof words, "%s", line);
-    int count = 0;
-    for (char *word = strtok(words, " "); word && count < MOST_WORDS - 1; word = strtok(NULL, " "))
-        list[count++] = word;
-    snprintf(program, sizeof program, "%s/%s", programs, list[0]);
-
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, "out", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_addopen(&actions, 2, "err", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    pid_t child;
-    int failed = posix_spawn(&child, program, &actions, NULL, list, environment);
-    posix_spawn_file_actions_destroy(&actions);
-    cr_assert(!failed, "%s: %s", program, strerror(failed));
-    return child;
-}
-
-/* Returns the exit status. If signal n ended the program, which is always wrong, returns 128 +
-   n. */
-static int finish(pid_t child)
-{
-    int status;
-    cr_assert(waitpid(child, &status, 0) == child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status) + 1000;
-}
-
-static int run(const char *line) { return finish(start(line, environ)); }
-
 /* ---- What is refused ------------------------------------------------------------------------- */
-
-static int count_lines(const char *text)
-{
-    int count = 0;
-    for (; *text; text++)
-        count += *text == '\n';
-    return count;
-}
-
-/* Checks for status 2, empty stdout, and one line on stderr that holds `words`. No output file may
-   change. */
-static void expect_refusal(const char *line, const char *words)
-{
-    put("old.safetensors", "the old model");
-    put("old.png", "the old picture");
-    put("keep", "the old model");
-    put("keep.png", "the old picture");
-    int status = run(line);
-    size_t size, none;
-    char *said = get("err", &size), *out = get("out", &none);
-    cr_expect(status == 2, "%s: status %d, said: %s", line, status, said);
-    cr_expect(none == 0, "%s: wrote to stdout: %s", line, out);
-    cr_expect(count_lines(said) == 1, "%s: not one line: %s", line, said);
-    cr_expect(strstr(said, words) != NULL, "%s: no '%s' in: %s", line, words, said);
-    cr_expect(same_files("old.safetensors", "keep"), "%s: touched the model", line);
-    cr_expect(same_files("old.png", "keep.png"), "%s: touched the picture", line);
-    cr_expect(access("moons.safetensors", F_OK) != 0, "%s: wrote a model", line);
-    free(said);
-    free(out);
-}
 
 #define TRAIN "train --target y --positive 1 --save old.safetensors --plot old.png --data "
 
@@ -384,10 +257,8 @@ Test(command_line, interrupt_saves_the_best_weights)
 
 Test(command_line, breast_cancer_figures_can_be_had_again)
 {
-    char data[sizeof shared + 32], line[3 * sizeof data];
-    snprintf(data, sizeof data, "%s/data/wdbc.csv", shared);
-    if (access(data, R_OK) != 0)
-        cr_skip("skipped: there is no %s", data);
+    const char *data = breast_cancer();
+    char line[2 * PATH_MAX];
     snprintf(line, sizeof line,
              "train --data %s --target diagnosis --positive M --drop id "
              "--save wdbc.safetensors",
