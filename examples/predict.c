@@ -7,7 +7,7 @@
  *
  * The probabilities are a CSV file of one column, on stdout or, whole or not at all, in --out.
  * Where the data has the target column the figures follow: on stdout, or on stderr where stdout has
- * the probabilities. Exit status as train's.
+ * the probabilities. docs/classifier.md says what the figures mean. Exit status as train's.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -34,7 +34,8 @@ typedef struct options {
 
 static const struct argp_option argp_options[] = {
     {"model", 'm', "FILE.safetensors", 0, "What train saved; moons.safetensors", 0},
-    {"data", 'd', "FILE.csv", 0, "Table with the model's columns; others do not matter", 0},
+    {"data", 'd', "FILE.csv", 0,
+     "Table with the model's columns in any order; others do not matter", 0},
     {"split", 's', "all|test", 0,
      "test: only the rows that train held out, of the file that it was given", 0},
     {"out", 'o', "FILE.csv", 0, "Where the probabilities go; stdout", 0},
@@ -68,7 +69,9 @@ static options read_options(int argc, char **argv)
     static const struct argp argp = {
         .options = argp_options,
         .parser = parse,
-        .doc = "Gives the probability of each row by a classifier that train has saved."};
+        .doc = "Gives the probability of each row by a classifier that train has saved. Where the "
+               "data has the target column, with the labels that the model knows, it also says how "
+               "good the probabilities are."};
     options o = {.model = MOONS ".safetensors"};
     argp_err_exit_status = STATUS_REFUSED;
     argp_parse(&argp, argc, argv, 0, NULL, &o);

@@ -5,11 +5,14 @@
  *     train --data wdbc.csv --target diagnosis --positive M --drop id --save wdbc.safetensors
  *
  * The figures on stdout and the model are the same to the last bit on every machine, for any number
- * of threads. Exit status: 0; 1: the work could not be done; 2: the input or an option makes no
- * sense, and no file was touched; 130: interrupted, and the best weights so far are saved.
+ * of threads. docs/classifier.md says what the figures mean, and what a weight does.
+ *
+ * Exit status: 0; 1: the work could not be done; 2: the input or an option makes no sense, and no
+ * file was touched; 130: interrupted, and the best weights so far are saved.
  *
  * SPDX-License-Identifier: MIT
  */
+#include "common/calibrate.h"
 #include "common/fail.h"
 #include "common/fit.h"
 #include "common/metrics.h"
@@ -34,7 +37,7 @@ typedef struct options {
     int64_t hidden[MAX_HIDDEN];
     int layers;
     fit_options fit;
-    double pos_weight; /* 0: by the classes' numbers */
+    double pos_weight; /* 0: negatives/positives */
     double test;
     uint64_t seed;
     const char *save, *plot;
@@ -52,7 +55,10 @@ enum {
 
 static const struct argp_option argp_options[] = {
     {0, 0, 0, 0, "Data (without --data: two noisy moons, made from the seed)", 1},
-    {"data", 'd', "FILE.csv", 0, "Table with a header; every cell but the target's is a number", 1},
+    {"data", 'd', "FILE.csv", 0,
+     "Table with a header; every cell but the target's is a number. Commas, semicolons, tabs or "
+     "bars separate the cells",
+     1},
     {"target", 't', "COLUMN", 0, "The column to be predicted", 1},
     {"positive", 'p', "VALUE", 0, "Its text in the positive rows; the others have one other text",
      1},
@@ -65,7 +71,9 @@ static const struct argp_option argp_options[] = {
     {"lr", 'l', "X", 0, "Learning rate of AdamW in the first epoch; 0.01", 2},
     {"weight-decay", OPTION_WEIGHT_DECAY, "X", 0, "How strongly AdamW pulls weights to 0; 0.5", 2},
     {"pos-weight", OPTION_POS_WEIGHT, "X", 0,
-     "How much more a positive row counts; auto: negatives/positives", 2},
+     "How many times as bad it is to miss a positive row, or auto: negatives/positives; 1. It "
+     "moves the threshold and not the probabilities",
+     2},
     {"seed", OPTION_SEED, "N", 0, "Of the split, the first weights and the order of rows; 1", 2},
     {0, 0, 0, 0, "Output", 3},
     {"save", OPTION_SAVE, "FILE.safetensors", 0,
@@ -172,6 +180,7 @@ static options read_options(int argc, char **argv)
                  .hidden = {32, 16},
                  .layers = 2,
                  .fit = {.epochs = 100, .lr = 0.01, .weight_decay = 0.5},
+                 .pos_weight = 1,
                  .test = 0.3,
                  .seed = 1};
     o.data.drop = o.drop;
@@ -269,12 +278,15 @@ static void say_what_is_trained(const table *t, const parts *p, const classifier
             c->pos_weight);
 }
 
-static void say_what_was_kept(const history *h, const options *o)
+static void say_what_was_kept(const history *h, double offset, const options *o)
 {
     if (h->interrupted)
         fprintf(stderr, "interrupted after epoch %lld\n", (long long)h->epochs);
     fprintf(stderr, "kept: the weights of epoch %lld, validation loss %.4f\n", (long long)h->best,
             h->validation[h->best]);
+    fprintf(stderr,
+            "calibrated: %+.4f on every logit makes the mean probability the share of positives\n",
+            offset);
     if (o->save)
         fprintf(stderr, "saved: %s\n", o->save);
 }
@@ -289,6 +301,7 @@ int main(int argc, char **argv)
     classifier c = new_classifier(ctx, &t, &p, &o);
     if (o.save)
         rehearse_save(ctx, &c, o.save);
+    sample training = sample_of(ctx, &c, &t, p.training);
     sample fitted = sample_of(ctx, &c, &t, p.fitted);
     sample validated = sample_of(ctx, &c, &t, p.validated);
     sample held_out = sample_of(ctx, &c, &t, p.held_out);
@@ -297,10 +310,11 @@ int main(int argc, char **argv)
 
     verify_gradient(ctx, &c, &fitted, o.fit.quiet);
     history h = fit(ctx, &c, &fitted, &validated, &o.fit);
+    double offset = calibrate(ctx, &c, &training);
     if (o.save)
         save_classifier(ctx, &c, o.save);
     if (!o.fit.quiet)
-        say_what_was_kept(&h, &o);
+        say_what_was_kept(&h, offset, &o);
     figures f = judge(ctx, &c, &held_out);
     print_figures(&f, stdout);
     if (o.plot)

@@ -100,14 +100,14 @@ static void train_epochs(const run *r, history *h, gr_mlp *best)
         if (interrupted)
             break;
         figures now = judge(r->ctx, r->c, r->validation);
-        h->validation[epoch] = now.loss;
+        h->validation[epoch] = now.trained_loss;
         need_finite(h, epoch);
         if (h->validation[epoch] < h->validation[h->best]) {
             h->best = epoch;
             copy_weights(r->ctx, best, r->c->mlp);
         }
         h->epochs = epoch;
-        progress_show(&bar, epoch, now.loss, now.accuracy);
+        progress_show(&bar, epoch, now.trained_loss, now.accuracy);
     }
     progress_end(&bar);
 }
@@ -128,8 +128,8 @@ history fit(gr_context *ctx, classifier *c, const sample *training, const sample
     run r = {ctx, c, optimizer, training, validation, options};
     history h = {.training = allocate(options->epochs + 1, sizeof(double)),
                  .validation = allocate(options->epochs + 1, sizeof(double))};
-    h.training[0] = judge(ctx, c, training).loss;
-    h.validation[0] = judge(ctx, c, validation).loss;
+    h.training[0] = judge(ctx, c, training).trained_loss;
+    h.validation[0] = judge(ctx, c, validation).trained_loss;
 
     catch_interrupt();
     train_epochs(&r, &h, best);

@@ -6,6 +6,7 @@
 
 #include "fail.h"
 
+#include <gradus/ops.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -50,7 +51,7 @@ static double share(double part, double whole) { return whole > 0 ? part / whole
 static void count_sides(figures *f, int64_t rows, const float *probability, const float *y)
 {
     for (int64_t i = 0; i < rows; i++) {
-        bool said = probability[i] >= 0.5f, is = y[i] == 1;
+        bool said = (double)probability[i] >= f->threshold, is = y[i] == 1;
         f->true_positive += said && is;
         f->false_positive += said && !is;
         f->true_negative += !said && !is;
@@ -58,26 +59,32 @@ static void count_sides(figures *f, int64_t rows, const float *probability, cons
     }
 }
 
-static figures figures_of(int64_t rows, const float *probability, const float *y, double loss)
+static void add_ratios(figures *f, int64_t rows)
 {
-    figures f = {.loss = loss, .auc = area_under_roc(rows, probability, y)};
-    count_sides(&f, rows, probability, y);
-    double hit = (double)f.true_positive;
-    f.accuracy = share(hit + (double)f.true_negative, (double)rows);
-    f.precision = share(hit, hit + (double)f.false_positive);
-    f.recall = share(hit, hit + (double)f.false_negative);
-    f.f1 = share(2 * hit, 2 * hit + (double)(f.false_positive + f.false_negative));
-    return f;
+    double hit = (double)f->true_positive;
+    f->accuracy = share(hit + (double)f->true_negative, (double)rows);
+    f->precision = share(hit, hit + (double)f->false_positive);
+    f->recall = share(hit, hit + (double)f->false_negative);
+    f->f1 = share(2 * hit, 2 * hit + (double)(f->false_positive + f->false_negative));
 }
 
+/* The log loss is taken from the logits, because a probability near 0 or 1 has lost digits. */
 figures judge(gr_context *ctx, const classifier *c, const sample *s)
 {
     gr_scope_begin(ctx);
     gr_no_grad_begin(ctx);
-    double loss = gr_item(loss_of(logits_of(c->mlp, s->x), s->y, c->pos_weight));
-    gr_tensor *probability = probabilities_of(c->mlp, s);
+    gr_tensor *logits = logits_of(c->mlp, s->x), *exact = gr_cast(logits, GR_F64);
+    gr_tensor *probability = gr_sigmoid(logits);
+    figures f = {
+        .trained_loss = gr_item(loss_of(logits, s->y, c->pos_weight)),
+        .log_loss = gr_item(loss_of(exact, gr_cast(s->y, GR_F64), 1)),
+        .mean_probability = gr_item(gr_mean(gr_sigmoid(exact))),
+        .threshold = threshold_of(c),
+    };
     give_up_error(ctx);
-    figures f = figures_of(s->rows, gr_data(probability), gr_data(s->y), loss);
+    f.auc = area_under_roc(s->rows, gr_data(probability), gr_data(s->y));
+    count_sides(&f, s->rows, gr_data(probability), gr_data(s->y));
+    add_ratios(&f, s->rows);
     gr_no_grad_end(ctx);
     gr_scope_end(ctx);
     return f;
@@ -89,7 +96,10 @@ void print_figures(const figures *f, FILE *out)
     int64_t negative = f->true_negative + f->false_positive;
     fprintf(out, "rows       %lld, %lld of them positive\n", (long long)(positive + negative),
             (long long)positive);
-    fprintf(out, "loss       %.6f\n", f->loss);
+    fprintf(out, "share      %.6f positive, %.6f predicted\n",
+            share((double)positive, (double)(positive + negative)), f->mean_probability);
+    fprintf(out, "log loss   %.6f\n", f->log_loss);
+    fprintf(out, "threshold  %.6f\n", f->threshold);
     fprintf(out, "accuracy   %.6f\n", f->accuracy);
     fprintf(out, "precision  %.6f\n", f->precision);
     fprintf(out, "recall     %.6f\n", f->recall);

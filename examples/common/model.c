@@ -68,6 +68,8 @@ gr_tensor *loss_of(gr_tensor *logits, gr_tensor *target, double pos_weight)
     return gr_bce_with_logits(logits, target, .pos_weight = gr_scalar_like(logits, pos_weight));
 }
 
+double threshold_of(const classifier *c) { return 1 / (1 + c->pos_weight); }
+
 split repeat_split(const classifier *c, const table *t)
 {
     if (t->rows != c->rows)

@@ -56,6 +56,9 @@ gr_tensor *standardise(const classifier *c, gr_tensor *x);
 gr_tensor *logits_of(const gr_mlp *mlp, gr_tensor *x);
 gr_tensor *loss_of(gr_tensor *logits, gr_tensor *target, double pos_weight);
 
+/* Returns the probability from which on a row is said to be positive: 1 / (1 + pos_weight). */
+double threshold_of(const classifier *c);
+
 /* Repeats the random split that was made before the training. The test rows are those that the
    classifier has not seen. */
 split repeat_split(const classifier *c, const table *t);

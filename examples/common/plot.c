@@ -214,7 +214,9 @@ static void write_boundary(gr_context *ctx, FILE *out, const picture *p)
     write_points(out, "seen1", p->t, p->seen, 1);
     write_points(out, "new0", p->t, p->held_out, 0);
     write_points(out, "new1", p->t, p->held_out, 1);
-    fputs("set contour base\nset cntrparam levels discrete 0.5\nunset surface\n"
+    double threshold = threshold_of(p->c);
+    fprintf(out, "set contour base\nset cntrparam levels discrete %.9g\n", threshold);
+    fputs("unset surface\n"
           "set table $boundary\nsplot $plane matrix using (xof($1)):(yof($2)):3\nunset table\n"
           "unset contour\nset surface\n"
           "set lmargin at screen 0.46\nset rmargin at screen 0.93\n"
@@ -236,8 +238,9 @@ static void write_boundary(gr_context *ctx, FILE *out, const picture *p)
           "  keyentry with points pt 7 ps 0.8 lc '#b35806' title 'positive', \\\n"
           "  keyentry with points pt 7 ps 1.4 lc '#2166ac' title 'negative, held out', \\\n"
           "  keyentry with points pt 7 ps 1.4 lc '#b35806' title 'positive, held out', \\\n"
-          "  $boundary using 1:2 with lines lw 2.5 lc '#222222' title 'probability 1/2'\n",
+          "  $boundary using 1:2 with lines lw 2.5 lc '#222222' ",
           out);
+    fprintf(out, "title 'probability %.3g'\n", threshold);
 }
 
 /* ---- More columns: the ROC curve ------------------------------------------------------------- */
