@@ -261,6 +261,7 @@ static classifier new_classifier(gr_context *ctx, const table *t, const parts *p
     if (c.pos_weight == 0)
         c.pos_weight = ratio_of_classes(t, p->training);
     memcpy(c.hidden, o->hidden, sizeof c.hidden);
+    write_fingerprint(c.fingerprint, t);
     learn_scale(&c, take(ctx, t->x, p->training.count, p->training.at));
     c.mlp = new_mlp(ctx, &c, GR_F32);
     give_up_error(ctx);

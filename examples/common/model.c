@@ -70,12 +70,23 @@ gr_tensor *loss_of(gr_tensor *logits, gr_tensor *target, double pos_weight)
 
 double threshold_of(const classifier *c) { return 1 / (1 + c->pos_weight); }
 
+void write_fingerprint(char text[17], const table *t)
+{
+    snprintf(text, 17, "%016llx", (unsigned long long)fingerprint_of(t));
+}
+
 split repeat_split(const classifier *c, const table *t)
 {
     if (t->rows != c->rows)
         refuse("%s: %lld rows, but the model was trained on a file of %lld: its held-out rows "
                "cannot be found again",
                t->source, (long long)t->rows, (long long)c->rows);
+    char fingerprint[sizeof c->fingerprint];
+    write_fingerprint(fingerprint, t);
+    if (strcmp(fingerprint, c->fingerprint) != 0)
+        refuse("%s: not the rows, in the same order, that the model was trained on: its held-out "
+               "rows cannot be found again",
+               t->source);
     row_list all = all_rows(t->rows);
     split parts = take_rows(all, t->positive, c->test, c->seed, FOR_TEST);
     rows_free(&all);
@@ -95,7 +106,7 @@ static int64_t name_tensors(const classifier *c, gr_named_tensor *list)
     return weights.count + 2;
 }
 
-enum { MOST_TENSORS = 2 * (MAX_HIDDEN + 1) + 2, FIXED_KEYS = 11 };
+enum { MOST_TENSORS = 2 * (MAX_HIDDEN + 1) + 2, FIXED_KEYS = 12 };
 
 /* Numbers as text. Reading the text gives the same number again. */
 typedef struct numbers {
@@ -132,6 +143,7 @@ static gr_status write_classifier(gr_context *ctx, const classifier *c, const ch
         {"format", FORMAT_NAME},
         {"source", c->source},
         {"rows", n.rows},
+        {"fingerprint", c->fingerprint},
         {"seed", n.seed},
         {"test", n.test},
         {"target", c->target},
@@ -259,6 +271,7 @@ classifier load_classifier(gr_context *ctx, gr_archive *archive, const char *pat
                     .test = number_of(r, "test", 0, 1)};
     c.layers = sizes_of(r, "hidden", c.hidden);
     c.names = names_of(r, c.columns);
+    snprintf(c.fingerprint, sizeof c.fingerprint, "%s", text_of(r, "fingerprint"));
     read_tensors(ctx, &c, r);
     return c;
 }

@@ -30,8 +30,9 @@ typedef struct classifier {
 
     /* Its training. */
     double pos_weight;
-    const char *source; /* MOONS, or "csv" */
-    int64_t rows;       /* number of rows of the source */
+    const char *source;   /* MOONS, or "csv" */
+    int64_t rows;         /* number of rows of the source */
+    char fingerprint[17]; /* of the source: 16 hexadecimal digits */
     uint64_t seed;
     double test; /* the fraction of the rows in the test set */
 } classifier;
@@ -59,8 +60,11 @@ gr_tensor *loss_of(gr_tensor *logits, gr_tensor *target, double pos_weight);
 /* Returns the probability from which on a row is said to be positive: 1 / (1 + pos_weight). */
 double threshold_of(const classifier *c);
 
+/* Writes the fingerprint of a table as text. */
+void write_fingerprint(char text[17], const table *t);
+
 /* Repeats the random split that was made before the training. The test rows are those that the
-   classifier has not seen. */
+   classifier has not seen. Refuses a table that is not the one of the training. */
 split repeat_split(const classifier *c, const table *t);
 
 void save_classifier(gr_context *ctx, const classifier *c, const char *path);

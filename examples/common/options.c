@@ -101,8 +101,8 @@ static bool is_link(const char *path)
 
 void check_writable(const char *what, const char *path)
 {
-    if (!*path || path[strlen(path) - 1] == '/')
-        refuse("%s: '%.200s' is not the name of a file", what, path);
+    if (!*path)
+        refuse("%s: the file's name is empty", what);
     char *old = realpath(path, NULL);
     if (!old && errno != ENOENT)
         refuse("%s: '%.200s': %s", what, path, strerror(errno));

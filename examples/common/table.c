@@ -213,6 +213,21 @@ int64_t count_positive(const table *t)
     return count;
 }
 
+static uint64_t hash_bytes(uint64_t hash, const void *bytes, int64_t count)
+{
+    const unsigned char *at = bytes;
+    for (int64_t i = 0; i < count; i++)
+        hash = (hash ^ at[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+
+uint64_t fingerprint_of(const table *t)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    hash = hash_bytes(hash, gr_data(t->x), t->rows * t->columns * (int64_t)sizeof(double));
+    return hash_bytes(hash, t->positive, t->rows);
+}
+
 void table_free(table *t)
 {
     gr_csv_free(t->csv);

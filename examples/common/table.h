@@ -53,4 +53,8 @@ void table_free(table *t);
 /* Counts the positive rows. */
 int64_t count_positive(const table *t);
 
+/* Returns a number that tells tables with other numbers or classes, or in another order, from this
+   one: FNV-1a, 64 bits, of x and positive. */
+uint64_t fingerprint_of(const table *t);
+
 #endif

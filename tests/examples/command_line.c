@@ -158,6 +158,8 @@ Test(command_line, predict_refuses_data_that_do_not_fit)
     expect_refusal(PREDICT "--data missing.csv", "missing.csv");
     expect_refusal(PREDICT "--data short.csv --split test", "short.csv");
     expect_refusal(PREDICT "--data bare.csv --split test", "'y'");
+    put_labelled("other_rows.csv", (labelled){0});
+    expect_refusal(PREDICT "--data other_rows.csv --split test", "not the rows, in the same order");
     expect_refusal(PREDICT "--data good.csv --split some", "--split");
     expect_refusal(PREDICT, "--data");
     expect_refusal("predict --model good.safetensors --data good.csv --out nowhere/x", "--out");
