@@ -108,25 +108,26 @@ static row_list choose_rows(const classifier *c, const table *t, const options *
 
 /* ---- Probabilities --------------------------------------------------------------------------- */
 
+/* A row whose numbers are far too large, or a model with NaN in it. */
+static void need_numbers(const float *probability, row_list chosen, const table *t,
+                         const char *model)
+{
+    for (int64_t i = 0; i < chosen.count; i++)
+        if (isnan(probability[i]))
+            refuse("%s:%lld: the probability of this row by %s is not a number", t->source,
+                   (long long)gr_csv_line(t->csv, chosen.at[i]), model);
+}
+
 /* Nine digits: a float that is read back from them is the same float. */
-static char *write_probabilities(gr_context *ctx, const classifier *c, const sample *s,
-                                 const char *model, size_t *length)
+static char *write_probabilities(const float *probability, int64_t rows, size_t *length)
 {
     char *text = NULL;
     FILE *memory = open_memstream(&text, length);
     if (!memory)
         give_up("no memory for the probabilities");
-    gr_no_grad_begin(ctx);
-    gr_tensor *probability = probabilities_of(c->mlp, s);
-    gr_no_grad_end(ctx);
-    give_up_error(ctx);
-    const float *value = gr_data(probability);
     fputs("probability\n", memory);
-    for (int64_t i = 0; i < s->rows; i++) {
-        if (isnan(value[i]))
-            refuse("%s: its probability for row %lld is not a number", model, (long long)i + 1);
-        fprintf(memory, "%.9g\n", (double)value[i]);
-    }
+    for (int64_t i = 0; i < rows; i++)
+        fprintf(memory, "%.9g\n", (double)probability[i]);
     if (fclose(memory) != 0)
         give_up("no memory for the probabilities");
     return text;
@@ -153,8 +154,13 @@ int main(int argc, char **argv)
     say_separators(&t);
     sample s = sample_of(ctx, &c, &t, chosen);
 
+    gr_no_grad_begin(ctx);
+    gr_tensor *probability = probabilities_of(c.mlp, &s);
+    gr_no_grad_end(ctx);
+    give_up_error(ctx);
+    need_numbers(gr_data(probability), chosen, &t, o.model);
     size_t length;
-    char *text = write_probabilities(ctx, &c, &s, o.model, &length);
+    char *text = write_probabilities(gr_data(probability), s.rows, &length);
     deliver(ctx, text, length, o.out);
     if (s.y) {
         figures f = judge(ctx, &c, &s);

@@ -161,6 +161,26 @@ Test(columns, of_an_empty_file_or_a_header_alone_are_refused)
     }
 }
 
+/* In f32 both numbers are infinite, and their difference is not a number. */
+Test(columns, with_numbers_that_are_far_too_large_are_refused_in_predict)
+{
+    put_labelled("good.csv", (labelled){0});
+    expect_success(TRAIN "good.csv --hidden none --save good.safetensors", "out", "accuracy");
+    static const char *const rows[] = {"1e300,1e300", "1e300,-1e300"};
+    int refused = 0;
+    for (int i = 0; i < 2; i++) {
+        char text[64];
+        size_t size;
+        snprintf(text, sizeof text, "a,b\n1,2\n%s\n", rows[i]);
+        put("new.csv", text);
+        int status = run(PREDICT "new.csv");
+        char *said = get("err", &size);
+        refused += status == 2 && strstr(said, "new.csv:3: the probability of this row by");
+        free(said);
+    }
+    cr_expect(refused == 1, "%d of the two differences", refused);
+}
+
 Test(columns, with_cells_that_are_no_number_are_refused_in_predict)
 {
     static const char *const cells[] = {"", "NA", "nan", "inf", "1e999", "two"};
