@@ -1,93 +1,22 @@
 /* gradcheck.c - compares gradients with differences of the function itself, entry by entry.
  *
- * Sweeps give the Jacobian row by row (sweeps.c). They run twice: not recorded (fused rules, as in
- * gr_backward) and recorded (composed rules, as in gr_grad). Differences give the Jacobian column
- * by column (differences.c). Of the two analytic entries, the one further from the numeric entry is
- * judged.
+ * A pass of order 1 looks at f, one of order 2 at f's gradient. Each pass does this:
+ *
+ *   sweeps.c       the Jacobian from sweeps, row by row, from one-hot seeds. They run twice: not
+ *                  recorded (fused rules, as in gr_backward) and recorded (composed rules, as in
+ *                  gr_grad). Two evaluations must give the same bits.
+ *   tremble.c      the rounding errors in the function
+ *   differences.c  the Jacobian from differences, column by column, from stencils (extrapolate.c)
+ *   compare.c      the judgement of each entry
+ *   linear.c       sweeps with dense seeds, against the sums of rows
  *
  * SPDX-License-Identifier: MIT
  */
 #include "check/check.h"
 #include <float.h>
-#include <math.h>
 #include <string.h>
 
-/* ---- Judgement ------------------------------------------------------------------------------- */
-
-static gr_gradcheck_entry entry_at(const gr_checker *c, int64_t row, int64_t column)
-{
-    const gr_checker_element element = gr_checker_element_of(c, column);
-    const gr_dims shape = gr_shape_of(element.view);
-    return (gr_gradcheck_entry){.order = c->order,
-                                .input = element.input,
-                                .output_at = row,
-                                .input_at = element.at,
-                                .index = gr_dims_position(&shape, element.at),
-                                .x = *element.value};
-}
-
-/* Returns the value that is further from the numeric value. NaN counts as the furthest. */
-static double further(double a, double b, double numeric)
-{
-    const bool b_is = fabs(b - numeric) > fabs(a - numeric) || !isfinite(b);
-    return b_is && isfinite(a) ? b : a;
-}
-
-static void judge(gr_checker *c, int64_t row, int64_t column)
-{
-    gr_gradcheck_entry entry = entry_at(c, row, column);
-    const int64_t at = row * c->columns + column;
-    const double n = c->numeric[row];
-    const double a = further(c->plain[at], c->recorded[at], n);
-    const double size = fmax(fabs(a), fabs(n));
-    entry.analytic = a;
-    entry.numeric = n;
-    entry.noise = c->noise[row];
-    entry.absolute = fabs(a - n);
-    const double scale = fmax(c->scale[row], c->row_scale[row]);
-    const double tolerated = gr_checker_tolerance(c, size, scale);
-    const bool finite = isfinite(a) && isfinite(n);
-    const bool bad = !finite || entry.absolute > tolerated + entry.noise;
-    entry.relative = !finite ? INFINITY : size > 0 ? entry.absolute / size : 0;
-    double ratio = 0;
-    if (!finite)
-        ratio = isfinite(a) ? DBL_MAX : INFINITY;
-    else if (entry.absolute > 0)
-        ratio = fmin(entry.absolute / (tolerated + entry.noise), DBL_MAX);
-    c->report.checked++;
-    c->report.bad += bad;
-    c->report.unsure += !bad && entry.noise > tolerated;
-    if (bad && c->report.reason != GR_CHECK_NOT_FINITE)
-        c->report.reason = finite ? GR_CHECK_WRONG : GR_CHECK_NOT_FINITE;
-    if (ratio > c->worst) {
-        c->worst = ratio;
-        c->report.worst = entry;
-    }
-}
-
-/* Returns the largest finite entry of a row. */
-static double largest_in_row(const gr_checker *c, int64_t row)
-{
-    double largest = 0;
-    for (int64_t k = 0; k < c->columns; k++) {
-        const double entry = fabs(c->plain[row * c->columns + k]);
-        largest = isfinite(entry) ? fmax(largest, entry) : largest;
-    }
-    return largest;
-}
-
-static bool compare(gr_checker *c)
-{
-    for (int64_t j = 0; j < c->rows; j++)
-        c->row_scale[j] = largest_in_row(c, j);
-    for (int64_t column = 0; column < c->columns; column++) {
-        if (!gr_checker_differentiate(c, column))
-            return false;
-        for (int64_t j = 0; j < c->rows; j++)
-            judge(c, j, column);
-    }
-    return true;
-}
+/* ---- The same twice -------------------------------------------------------------------------- */
 
 /* Returns the first of `count` positions where the bits differ. -1 if all are the same. */
 static int64_t first_difference(const double *a, const double *b, int64_t count)
@@ -101,64 +30,53 @@ static int64_t first_difference(const double *a, const double *b, int64_t count)
 /* Compares two evaluations. If they differ, the entry gets both numbers. */
 static void expect_same(gr_checker *c, const double *value, const double *jacobian)
 {
-    gr_gradcheck_entry entry = {.order = c->order, .input = -1};
-    int64_t at = first_difference(c->value, value, c->rows);
+    const int64_t width = gr_checker_width(c);
+    const double *before = c->value, *after = value;
+    gr_gradcheck_entry entry;
+    int64_t at = first_difference(before, after, c->rows);
     if (at >= 0) {
-        entry.output_at = at;
-        entry.analytic = c->value[at];
-        entry.numeric = value[at];
-    } else if ((at = first_difference(c->plain, jacobian, c->rows * c->columns)) >= 0) {
-        entry = entry_at(c, at / c->columns, at % c->columns);
-        entry.analytic = c->plain[at];
-        entry.numeric = jacobian[at];
+        entry = gr_checker_entry(c, at, GR_CHECK_NO_INPUT);
     } else {
-        return;
+        before = c->plain;
+        after = jacobian;
+        at = first_difference(before, after, c->rows * width);
+        if (at < 0)
+            return;
+        entry = gr_checker_entry(c, at / width, at % width);
     }
+    entry.analytic = before[at];
+    entry.numeric = after[at];
     c->report.reason = GR_CHECK_NOT_SAME;
     c->report.worst = entry;
 }
 
 /* ---- A pass ---------------------------------------------------------------------------------- */
 
-/* Returns numbers that are all 0 and are freed with the pass. NULL on an error. */
-static double *numbers(const gr_checker *c, int64_t count)
+/* Returns `count` zeroed elements that are freed with the check. NULL on an error. */
+static void *zeros(const gr_checker *c, int64_t count, size_t size)
 {
-    if (count > INT64_MAX / 64) {
-        gr_fail(c->ctx, GR_ERROR_MEMORY, "gradcheck", "the Jacobian is too large");
-        return NULL;
-    }
-    return gr_arena_cut(c->ctx, count * (int64_t)sizeof(double));
+    int64_t bytes;
+    c->ctx->doing = "gradcheck";
+    if (!__builtin_mul_overflow(count, (int64_t)size, &bytes) && bytes <= INT64_MAX / 8)
+        return gr_arena_cut(c->ctx, bytes);
+    gr_fail(c->ctx, GR_ERROR_MEMORY, "gradcheck", "the Jacobian is too large");
+    return NULL;
 }
 
 static bool make_numbers(gr_checker *c)
 {
     int64_t entries;
-    if (__builtin_mul_overflow(c->rows, c->columns, &entries))
+    if (__builtin_mul_overflow(c->rows, gr_checker_width(c), &entries))
         entries = INT64_MAX;
-    double **const vectors[] = {&c->value, &c->seed,  &c->row_scale, &c->numeric,
-                                &c->noise, &c->doubt, &c->scale};
-    c->ctx->doing = "gradcheck";
-    bool done = (c->plain = numbers(c, entries)) && (c->recorded = numbers(c, entries));
+    double **const vectors[] = {&c->value, &c->tremble, &c->seed, &c->row_scale};
+    bool done = (c->plain = zeros(c, entries, sizeof(double))) &&
+                (c->recorded = zeros(c, entries, sizeof(double))) &&
+                (c->references = zeros(c, entries, sizeof *c->references));
     for (size_t i = 0; done && i < sizeof vectors / sizeof *vectors; i++)
-        done = (*vectors[i] = numbers(c, c->rows)) != NULL;
+        done = (*vectors[i] = zeros(c, c->rows, sizeof(double))) != NULL;
     for (int i = 0; done && i < GR_STENCIL_POINTS; i++)
-        done = (c->points[i] = numbers(c, c->rows)) != NULL;
-    return done;
-}
-
-/* Makes a list for each kind of tensor in a pass, and the views of the inputs. */
-static bool make_lists(gr_checker *c)
-{
-    gr_tensor ***const lists[] = {&c->views, &c->seen, &c->outputs, &c->gradients};
-    const int64_t bytes = c->inputs.count * (int64_t)sizeof(gr_tensor *);
-    c->ctx->doing = "gradcheck";
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        if (!(*lists[i] = gr_arena_cut(c->ctx, bytes)))
-            return false;
-    for (int64_t i = 0; i < c->inputs.count; i++)
-        if (gr_failed(c->views[i] = gr_detach(c->inputs.at[i])))
-            return false;
-    return true;
+        done = (c->points[i] = zeros(c, c->rows, sizeof(double))) != NULL;
+    return done && (c->estimates = zeros(c, c->rows, sizeof *c->estimates)) != NULL;
 }
 
 /* Two evaluations must agree to the bit. The second Jacobian goes to the place where the recorded
@@ -173,31 +91,50 @@ static bool check_same(gr_checker *c)
     return true;
 }
 
-static bool run_pass_in_scope(gr_checker *c)
+static bool take_value(gr_checker *c, void *data, double *values)
 {
-    if (!make_lists(c) || !gr_checker_measure(c) || !make_numbers(c) || !check_same(c))
-        return false;
-    if (c->report.reason != GR_CHECK_PASSED)
-        return true;
-    return gr_checker_sweep(c, true, c->points[0], c->recorded) && compare(c);
+    (void)data;
+    return gr_checker_evaluate(c, values);
 }
 
+/* Seeds that are not one-hot are tried only if no fault was found without them. */
 static bool run_pass(gr_checker *c, int order)
 {
     c->order = order;
-    const bool done = gr_scope_begin_check(c->ctx) == GR_OK && run_pass_in_scope(c);
-    return gr_scope_end(c->ctx) == GR_OK && done;
+    c->first = c->references;
+    c->trembles_added = false;
+    if (!gr_checker_measure(c) || !make_numbers(c) || !check_same(c))
+        return false;
+    if (c->report.reason != GR_CHECK_PASSED)
+        return true;
+    if (!gr_checker_sweep(c, true, c->points[0], c->recorded) ||
+        !gr_checker_tremble(c, take_value, NULL, c->rows, c->tremble) || !gr_checker_compare(c))
+        return false;
+    return c->report.reason != GR_CHECK_PASSED || gr_checker_combine(c);
+}
+
+/* Makes the lists of tensors, with room for v behind the inputs, and the views of the inputs. */
+static bool make_lists(gr_checker *c)
+{
+    gr_tensor ***const lists[] = {&c->views, &c->seen, &c->outputs, &c->gradients};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        if (!(*lists[i] = zeros(c, c->inputs.count + 1, sizeof(gr_tensor *))))
+            return false;
+    for (int64_t i = 0; i < c->inputs.count; i++) {
+        if (gr_failed(c->views[i] = gr_detach(c->inputs.at[i])))
+            return false;
+        c->columns += gr_numel(c->inputs.at[i]);
+    }
+    return (c->kinked = zeros(c, c->columns, sizeof *c->kinked)) != NULL;
 }
 
 static bool run_passes(gr_checker *c)
 {
-    bool done = true;
-    for (int64_t i = 0; i < c->inputs.count; i++)
-        c->columns += gr_numel(c->inputs.at[i]);
+    bool done = gr_scope_begin_check(c->ctx) == GR_OK && make_lists(c);
     for (int order = 1; order <= c->args.order; order++)
         if (done && c->report.reason == GR_CHECK_PASSED)
             done = run_pass(c, order);
-    return done;
+    return gr_scope_end(c->ctx) == GR_OK && done;
 }
 
 /* Afterwards the context is as before, even if f has changed it. The handler is held until the
@@ -296,49 +233,6 @@ static gr_context *context_of(gr_tensors inputs)
     return ctx ? ctx : gr_ctx(failed);
 }
 
-/* ---- The report ------------------------------------------------------------------------------ */
-
-static const char *output_name(const gr_gradcheck_entry *e)
-{
-    return e->order == 2 ? "gradient" : "out";
-}
-
-/* Prints "d out[2] / d in[0] at [3,1]", or "out[2]" if the entry has no input. */
-static void print_place(const gr_gradcheck_entry *e, FILE *out)
-{
-    const long long row = e->output_at;
-    if (e->input < 0)
-        fprintf(out, "%s[%lld]", output_name(e), row);
-    else
-        fprintf(out, "d %s[%lld] / d in[%d] at %s", output_name(e), row, e->input,
-                gr_dims_text(&e->index).text);
-}
-
-static void print_worst(const gr_gradcheck_report *r, const char *what, FILE *out)
-{
-    const gr_gradcheck_entry *e = &r->worst;
-    fprintf(out, "%s: ", what);
-    print_place(e, out);
-    fprintf(
-        out, ": analytic %.10g, numeric %.10g, relative error %.1e (noise %.0e), %lld of %lld\n",
-        e->analytic, e->numeric, e->relative, e->noise, (long long)r->bad, (long long)r->checked);
-}
-
-static void print_two(const gr_gradcheck_report *r, FILE *out)
-{
-    fputs("not the same twice: ", out);
-    print_place(&r->worst, out);
-    fprintf(out, ": %.17g, then %.17g\n", r->worst.analytic, r->worst.numeric);
-}
-
-static void print_passed(const gr_gradcheck_report *r, FILE *out)
-{
-    fprintf(out, "passed, %lld entries", (long long)r->checked);
-    if (r->unsure > 0)
-        fprintf(out, " (%lld unsure)", (long long)r->unsure);
-    fputc('\n', out);
-}
-
 /* ---- Public ---------------------------------------------------------------------------------- */
 
 gr_gradcheck_args gr_gradcheck_defaults(void) { return (gr_gradcheck_args){GR_GRADCHECK_DEFAULTS}; }
@@ -358,7 +252,9 @@ gr_status gr_gradcheck_here(gr_function *f, void *data, gr_tensors inputs,
                     .args = args ? *args : gr_gradcheck_defaults()};
     c.report.name = c.args.name ? c.args.name : "f";
     c.worst = -1;
+    c.stretch = 1;
     c.epsilon = DBL_EPSILON;
+    c.largest = DBL_MAX;
     gr_status status = GR_ERROR_ARGUMENT; /* a negative count: no context keeps the error */
     if (inputs.count >= 0) {
         c.ctx = context_of(inputs);
@@ -373,28 +269,4 @@ gr_status gr_gradcheck_here(gr_function *f, void *data, gr_tensors inputs,
     if (args && args->report)
         *args->report = c.report;
     return status;
-}
-
-void gr_gradcheck_print(const gr_gradcheck_report *report, FILE *out)
-{
-    if (!report || !out)
-        return;
-    fprintf(out, "%s: ", report->name ? report->name : "f");
-    switch (report->reason) {
-    case GR_CHECK_PASSED:
-        print_passed(report, out);
-        break;
-    case GR_CHECK_WRONG:
-        print_worst(report, "wrong gradient", out);
-        break;
-    case GR_CHECK_NOT_FINITE:
-        print_worst(report, "gradient not finite", out);
-        break;
-    case GR_CHECK_NOT_SAME:
-        print_two(report, out);
-        break;
-    case GR_CHECK_ERROR:
-        fputs("failed: the context's error says how\n", out);
-        break;
-    }
 }

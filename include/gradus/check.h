@@ -18,16 +18,27 @@ typedef enum gr_gradcheck_reason {
     GR_CHECK_PASSED = 0,
     GR_CHECK_WRONG,      /* an analytic and a numeric entry differ */
     GR_CHECK_NOT_SAME,   /* two calls with the same inputs differ in a bit. `worst` holds the two
-                             numbers; its input is -1 if they are outputs and not gradients */
+                             numbers; its input is GR_CHECK_NO_INPUT if they are outputs */
     GR_CHECK_NOT_FINITE, /* a gradient is NaN or infinite although the function is smooth there */
-    GR_CHECK_ERROR       /* the check or f failed; the context's error gives the reason */
+    GR_CHECK_ERROR,      /* the check or f failed; the context's error gives the reason */
+    GR_CHECK_NOT_LINEAR  /* entries are right for each output alone, and the gradient of a weighted
+                            sum of outputs is not the weighted sum of their gradients: the rule is
+                            not linear in the upstream gradient */
 } gr_gradcheck_reason;
+
+/* Marks in an entry. */
+enum {
+    GR_CHECK_NO_INPUT = -1, /* input: the entry is an output and not a gradient */
+    GR_CHECK_UPSTREAM = -2, /* input: it is the derivative in the upstream gradient v of order 2 */
+    GR_CHECK_ALL_OUTPUTS = -1 /* output_at: it is the gradient of a weighted sum of all outputs */
+};
 
 /* One entry of a Jacobian and the difference of its two values. */
 typedef struct gr_gradcheck_entry {
     int order;         /* 1: of the function; 2: of its gradient */
-    int input;         /* which of the inputs */
-    int64_t output_at; /* flat index into the output (order 1), or into all gradients in a row */
+    int input;         /* which of the inputs, or a mark */
+    int64_t output_at; /* flat index into the output (order 1), or into all gradients in a row; or a
+                          mark */
     int64_t input_at;  /* flat index into the input */
     gr_dims index;     /* input_at as coordinates */
     double x;          /* the value of that element of the input */
@@ -41,7 +52,10 @@ typedef struct gr_gradcheck_report {
     gr_gradcheck_reason reason;
     int64_t checked;          /* the number of entries compared */
     int64_t bad;              /* the number of entries that differ */
-    int64_t unsure;           /* the number of entries that agree only thanks to the noise */
+    int64_t unsure;           /* the number of entries that agree only thanks to the noise: an error
+                                 as large as the noise would not be found */
+    int64_t kinks;            /* the number of entries at a kink, where the slopes of both sides
+                                 differ. Any number between the two slopes is right there */
     gr_gradcheck_entry worst; /* the entry that is furthest off, compared with what is allowed */
 } gr_gradcheck_report;
 
@@ -62,13 +76,17 @@ GR_API gr_gradcheck_args gr_gradcheck_defaults(void);
 /* Compares the full Jacobian of f at the inputs with central differences. f: the function, made of
    ops, with an output of any float dtype and shape; data is passed to it and may be NULL. inputs:
    contiguous f64 leaves of any shapes: parameters, variables or plain tensors. args: NULL for the
-   defaults.
-   The differences are extrapolated from three steps; the step is chosen for each element; at the
-   border of the domain they are one-sided. The gradients of gr_backward (not recorded) and of
-   gr_grad (recorded) are both compared. Order 2 checks the gradient of sum(v f), for a fixed random
-   v, in the same way. An entry is bad if |a - n| > rtol max(|a|,|n|) + atol scale + noise, with a
-   the analytic and n the numeric value, and scale the largest of the output near the inputs and of
-   its gradients.
+   defaults. The gradients of gr_backward (not recorded) and of gr_grad (recorded) are both compared. Order 2
+   checks the gradient of sum(v f), for a fixed random v, in the same way, with v as one more input.
+   An entry is bad if
+
+       |a - n| > rtol max(|a|,|n|) + atol scale + noise,
+
+   with a the analytic and n the numeric value, noise the possible error of n, and scale the size of
+   the output or of its slopes near x, whichever is smaller. Where an entry is allowed more for the
+   noise than for the rest, it counts as unsure. If all entries are right, dense seeds of several
+   sizes must give the weighted sums of the rows. docs/checker.md tells how the noise is found, and
+   what the check cannot see: give it all outputs of an op, and not their sum.
    The inputs are changed in place and restored bit by bit. This is no write: results that were
    recorded before can be differentiated afterwards. Random state, scopes and program are restored
    too. Returns GR_OK, GR_ERROR_GRADIENT if the gradient is wrong (the report gives the entry; the

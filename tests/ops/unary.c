@@ -173,8 +173,11 @@ Test(unary, gradients)
                          .atol = 1e-10, .report = &report);
         cr_expect_eq(status, GR_OK, "%s: reason %d, %d of %d are wrong", row->name, report.reason,
                      (int)report.bad, (int)report.checked);
-        cr_expect_eq(report.checked, 2 * 15 * 15, "%s: %d checked", row->name, (int)report.checked);
-        cr_expect_eq(report.unsure, 0, "%s: %d unsure", row->name, (int)report.unsure);
+        cr_expect_eq(report.checked, 3 * 15 * 15, "%s: %d checked", row->name, (int)report.checked);
+        /* At three points a sigmoid is so near to 1 that rounding hides its slope. Each counts in
+           both orders. */
+        const int64_t hidden = strcmp(row->name, "sigmoid") == 0 ? 2 * 3 : 0;
+        cr_expect_eq(report.unsure, hidden, "%s: %d unsure", row->name, (int)report.unsure);
     }
     expect_fine(ctx);
 }
