@@ -1,10 +1,10 @@
 /* differences.c - a column of the Jacobian from differences of the function itself.
  *
  * One element is moved to the points of a stencil (extrapolate.c), for a middling h first. If some
- * row is not known well enough, or is not what the sweeps say, smaller h follow as long as something
- * else than rounding is in the way, and then larger ones as long as only rounding is. Each row keeps
- * its best estimate. Where two estimates differ by more than their noise, that of the smaller h is
- * right: the larger one has not seen something between its points.
+ * row is not known well enough, or is not what the sweeps say, smaller h follow as long as
+ * something else than rounding is in the way, and then larger ones as long as only rounding is.
+ * Each row keeps its best estimate. Where two estimates differ by more than their noise, that of
+ * the smaller h is right: the larger one has not seen something between its points.
  *
  * The inputs are moved in place. Afterwards the old bits are copied back, so no rounding remains.
  *

@@ -76,9 +76,9 @@ GR_API gr_gradcheck_args gr_gradcheck_defaults(void);
 /* Compares the full Jacobian of f at the inputs with central differences. f: the function, made of
    ops, with an output of any float dtype and shape; data is passed to it and may be NULL. inputs:
    contiguous f64 leaves of any shapes: parameters, variables or plain tensors. args: NULL for the
-   defaults. The gradients of gr_backward (not recorded) and of gr_grad (recorded) are both compared. Order 2
-   checks the gradient of sum(v f), for a fixed random v, in the same way, with v as one more input.
-   An entry is bad if
+   defaults. The gradients of gr_backward (not recorded) and of gr_grad (recorded) are both
+   compared. Order 2 checks the gradient of sum(v f), for a fixed random v, in the same way, with v
+   as one more input. An entry is bad if
 
        |a - n| > rtol max(|a|,|n|) + atol scale + noise,
 
