@@ -578,8 +578,8 @@ Test(contracts, every_argument_gets_its_gradient)
     }
 }
 
-/* A gradient goes to its own argument, of another dtype than the input. Half parameters add it up in
-   f32. */
+/* A gradient goes to its own argument, of another dtype than the input. Half parameters add it up
+   in f32. */
 Test(contracts, gradients_pass_through_conversions)
 {
     EACH_API(a) {
