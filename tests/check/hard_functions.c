@@ -191,7 +191,10 @@ static void expect_passed(const char *name, gr_function *f, int order, enum says
 {
     gr_gradcheck_report report;
     gr_tensor *x = gr_from_data(ctx, GR_F64, gr_shape(count), values);
-    const gr_gradcheck_args args = {.order = order, .report = &report, .name = name};
+    gr_gradcheck_args args = gr_gradcheck_defaults();
+    args.order = order;
+    args.report = &report;
+    args.name = name;
     const gr_status status = gr_gradcheck_with(f, NULL, gr_list(x), &args);
     if (status != GR_OK)
         gr_gradcheck_print(&report, stderr);

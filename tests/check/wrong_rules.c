@@ -181,7 +181,9 @@ static gr_tensor *apply_op(gr_tensors in, void *op)
 
 static gr_status check(gr_function *f, void *data, gr_tensors in, int order)
 {
-    const gr_gradcheck_args args = {.order = order, .report = &report};
+    gr_gradcheck_args args = gr_gradcheck_defaults();
+    args.order = order;
+    args.report = &report;
     return gr_gradcheck_with(f, data, in, &args);
 }
 
