@@ -48,6 +48,11 @@ typedef struct gr_pow_kernel_args {
     double exponent;
 } gr_pow_kernel_args;
 
+/* The factor of scale is the sum of both. An infinite or NaN factor has no rest. */
+typedef struct gr_scale_kernel_args {
+    double factor, rest;
+} gr_scale_kernel_args;
+
 /* Options of bce and bce_with_logits. in: x, target, weight, pos_weight, mask; the last three may
    be NULL. out: loss, dx, dtarget, dweight, dpos_weight; each may be NULL. They are not yet
    multiplied by the factor of a mean. */

@@ -38,11 +38,13 @@
 #define v_store_part TYPED(v_store_part)
 
 /* Arithmetic other than + - * /. v_fma is a b + c rounded once; v_sqrt is the IEEE square root;
-   v_abs and v_minus_abs clear and set the sign bit. */
-#define v_fma       TYPED(v_fma)
-#define v_sqrt      TYPED(v_sqrt)
-#define v_abs       TYPED(v_abs)
-#define v_minus_abs TYPED(v_minus_abs)
+   v_abs and v_minus_abs clear and set the sign bit. v_power_of_two(q) is 2^q for whole numbers q
+   from -126 to 127; it exists for floats only. */
+#define v_fma          TYPED(v_fma)
+#define v_sqrt         TYPED(v_sqrt)
+#define v_abs          TYPED(v_abs)
+#define v_minus_abs    TYPED(v_minus_abs)
+#define v_power_of_two TYPED(v_power_of_two)
 
 /* Comparisons are false for NaN. v_select(m, a, b) is a where m is true, otherwise b. */
 #define v_less       TYPED(v_less)

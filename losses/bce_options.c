@@ -335,11 +335,12 @@ static gr_tensor *masked(gr_tensor *mask, gr_tensor *a, double instead)
     return mask && a ? gr_where(mask, a, gr_scalar_like(a, instead)) : a;
 }
 
-/* scaled(ahead, g) = ahead (g / divisor), for a g of one element. The rule below needs two ops for
-   this. Here it is one pass with the same roundings. */
+/* scaled(ahead, g, d) = ahead (g / d), rounded once, for a g of one element. d is the operand, or
+   the attribute if there is no operand. */
 typedef struct scaling {
     const gr_call *call;
-    double factor;
+    gr_map_kernel *kernel;
+    gr_scale_kernel_args factor;
 } scaling;
 
 static void scale_block(void *state, int64_t block)
@@ -347,29 +348,24 @@ static void scale_block(void *state, int64_t block)
     const scaling *s = state;
     const gr_tensor *x = s->call->in[0];
     const int64_t start = block * GR_BLOCK, left = gr_count(x) - start;
-    const int64_t n = left < GR_BLOCK ? left : GR_BLOCK;
-    if (gr_type(x) == GR_F32) {
-        const float *from = (const float *)(const void *)gr_bytes(x) + start;
-        float *to = (float *)(void *)gr_bytes(s->call->out) + start;
-        const float factor = (float)s->factor;
-        for (int64_t i = 0; i < n; i++)
-            to[i] = from[i] * factor;
-    } else {
-        const double *from = (const double *)(const void *)gr_bytes(x) + start;
-        double *to = (double *)(void *)gr_bytes(s->call->out) + start;
-        for (int64_t i = 0; i < n; i++)
-            to[i] = from[i] * s->factor;
-    }
+    const int64_t at = start * gr_dtype_size(gr_type(x));
+    s->kernel(left < GR_BLOCK ? left : GR_BLOCK, (void *[]){gr_bytes(s->call->out) + at},
+              (const void *[]){gr_bytes(x) + at}, &s->factor);
 }
 
 static gr_status scaled_run(const gr_call *call)
 {
     const int64_t count = gr_count(call->out);
-    const double divisor = *(const double *)call->attributes;
-    scaling s = {.call = call};
-    gr_convert(gr_type(call->in[1]), gr_bytes(call->in[1]), GR_F64, &s.factor, 1);
-    s.factor = gr_type(call->out) == GR_F32 ? (double)((float)s.factor / (float)divisor)
-                                            : s.factor / divisor;
+    double g, divisor = *(const double *)call->attributes;
+    gr_convert(gr_type(call->in[1]), gr_bytes(call->in[1]), GR_F64, &g, 1);
+    if (call->in[2])
+        gr_convert(gr_type(call->in[2]), gr_bytes(call->in[2]), GR_F64, &divisor, 1);
+    const double factor = g / divisor;
+    scaling s = {
+        .call = call,
+        .kernel = call->ctx->kernels->map[GR_KERNEL_SCALE][gr_ktype(gr_type(call->out))],
+        .factor = {factor, fma(-factor, divisor, g) / divisor},
+    };
     gr_parallel_for(gr_threads_for(call->ctx, count), (count + GR_BLOCK - 1) / GR_BLOCK,
                     scale_block, &s);
     return GR_OK;
@@ -382,20 +378,21 @@ static gr_status scaled_shape(const gr_call *call, gr_form *results)
 }
 static const gr_op scaled_op = {.name = "bce_scaled",
                                 .kind = GR_OPAQUE,
-                                .arity = 2,
+                                .arity = 3,
                                 .flags = GR_OP_STRIDED | GR_OP_NO_GRAD,
                                 .attributes_size = sizeof(double),
                                 .shape = scaled_shape,
                                 .run = scaled_run};
 
-static void scale_ahead(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+/* Returns ahead times g and the factor of the reduction. */
+static gr_tensor *scaled(const gr_node *n, gr_tensor *ahead, gr_tensor *g)
 {
     const gr_bce_attributes *a = n->attributes;
     const double divisor = a->reduction == GR_MEAN ? (double)gr_count(n->in[X]) : 1;
-    for (int i = X; i <= P; i++)
-        if (n->wanted[i])
-            dx[i] = gr_apply_in(n->ctx, &scaled_op, 2, (gr_tensor *[]){n->outs[AHEAD + i], g},
-                                &divisor);
+    if (a->reduction == GR_NONE) /* in the dtype of ahead, so that a half is rounded only once */
+        return gr_mul(ahead, gr_cast(g, gr_type(ahead)));
+    gr_tensor *in[] = {ahead, g, is_counted(a) ? n->outs[DENOMINATOR] : NULL};
+    return gr_apply_in(n->ctx, &scaled_op, 3, in, &divisor);
 }
 
 void gr_bce_fused_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
@@ -405,21 +402,9 @@ void gr_bce_fused_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
         n->op->vjp(n, g, dx); /* the denominator also has a gradient */
         return;
     }
-    if (a->reduction != GR_NONE && !is_counted(a) && !n->in[MASK] &&
-        gr_compute_dtype(g) == gr_dtype_of(g)) {
-        scale_ahead(n, g, dx);
-        return;
-    }
-    /* Uses the dtype in which the kernel computes, so that a half is rounded only once, at the
-       end. */
-    gr_tensor *factor = gr_cast(g, gr_compute_dtype(g));
-    if (is_counted(a))
-        factor = gr_div(factor, gr_cast(n->outs[DENOMINATOR], gr_dtype_of(factor)));
-    else if (a->reduction == GR_MEAN)
-        factor = gr_div(factor, gr_scalar_like(factor, (double)gr_count(n->in[X])));
     for (int i = X; i <= P; i++)
         if (n->wanted[i])
-            dx[i] = masked(n->in[MASK], gr_mul(n->outs[AHEAD + i], factor), 0);
+            dx[i] = masked(n->in[MASK], scaled(n, n->outs[AHEAD + i], g), 0);
 }
 
 /* ---- The recorded rule ----------------------------------------------------------------------- */

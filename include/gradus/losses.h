@@ -65,8 +65,8 @@ GR_API gr_bce_args gr_bce_defaults(void);
                together, as one of a product, if no option changes the chunk. All other losses
                are those of GR_NONE.
      dx        of gr_bce_with_logits under GR_SUM and GR_MEAN has one definition at every length. It
-               is not that of GR_NONE: it is computed in x's dtype. GR_SUM: within 3 ulp. GR_MEAN
-               rounds twice more: within 4 ulp.
+               is not that of GR_NONE: it is computed in x's dtype. Within 3 ulp, for any number of
+               elements and any upstream gradient.
      The rest  of the gradients under GR_SUM and GR_MEAN (dy, dw, dp; dx with gamma or alpha; all of
                gr_bce) are those of GR_NONE times the factor of the reduction.
    The bits of an element's loss and gradients never depend on the length of the array, on the

@@ -103,12 +103,12 @@ static const bound bounds[GR_KERNEL_COUNT] = {
     [GR_KERNEL_WHERE] = {where_of, EXACT, -9, 9},
 };
 
-/* pow and the losses have options; their tests are below. The gradient rules give the same bits as
-   the ops that they replace; tests/ops/unary.c tests that. */
+/* pow, scale and the losses have options; their tests are below. The gradient rules give the same
+   bits as the ops that they replace; tests/ops/unary.c tests that. */
 static bool has_own_test(int id)
 {
     return (id >= GR_KERNEL_RELU_VJP && id <= GR_KERNEL_SOFTPLUS_VJP) || id == GR_KERNEL_POW ||
-           id == GR_KERNEL_BCE || id == GR_KERNEL_BCE_WITH_LOGITS;
+           id == GR_KERNEL_SCALE || id == GR_KERNEL_BCE || id == GR_KERNEL_BCE_WITH_LOGITS;
 }
 
 /* ---- Measuring ------------------------------------------------------------------------------- */
@@ -404,6 +404,26 @@ Test(accuracy, pow_at_the_ends)
                 cr_expect(right, "f%d: %g to the %g is %g, not %g", 32 << ktype, bases[j],
                           exponents[i], got, want);
             }
+}
+
+/* ---- Scale ----------------------------------------------------------------------------------- */
+
+/* The product is rounded once, although the factor has more bits than the type. */
+Test(accuracy, scale_rounds_once)
+{
+    EACH_TYPE(ktype)
+        for (int i = 0; i < 10000; i++) {
+            const double g = draw(-2, 2), divisor = draw(1, 1e6), x = draw(-9, 9);
+            gr_scale_kernel_args args = {.factor = g / divisor};
+            args.rest = fma(-args.factor, divisor, g) / divisor;
+            const double got = one_of(GR_KERNEL_SCALE, ktype, x, 0, 0, &args);
+            double operand[1];
+            put(ktype, operand, 0, x);
+            const long double want =
+                (long double)get(ktype, operand, 0) * ((long double)g / (long double)divisor);
+            cr_expect_leq(ulps(dtype_of(ktype), got, want), 0.502, "f%d: %a times %a / %a is %a",
+                          32 << ktype, x, g, divisor, got);
+        }
 }
 
 /* ---- Binary cross entropy -------------------------------------------------------------------- */

@@ -365,12 +365,12 @@ typedef struct choice {
 /* With label smoothing doubles are not tested: their target is rounded, which can be a large
    relative error of 1-t. */
 static const choice choices[] = {
-    {0x03, 0, {2.6, 2.6}}, {0x03, 0.1, {2.6, 0}}, {0x07, 0, {2.6, 2.6}},
-    {0x0b, 0, {2.6, 2.6}}, {0x1f, 0, {2.6, 2.6}}, {0x1f, 0.1, {2.6, 0}},
+    {0x03, 0, {1.9, 1.9}}, {0x03, 0.1, {1.9, 0}}, {0x07, 0, {1.9, 1.9}},
+    {0x0b, 0, {1.9, 1.9}}, {0x1f, 0, {1.9, 1.9}}, {0x1f, 0.1, {1.9, 0}},
 };
 
 /* Plain floats are tested with 4 million elements, the other choices with an eighth of that. The
-   largest errors are 2.37 ulp for plain floats and 2.51 ulp in all. */
+   largest errors are 1.65 ulp for floats and 1.49 ulp for doubles. */
 Test(bce_sums, a_logits_slope_is_accurate_with_every_option)
 {
     for (int ktype = 0; ktype < GR_KTYPES; ktype++)

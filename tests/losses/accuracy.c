@@ -163,6 +163,58 @@ Test(accuracy, of_the_one_pass_over_many_logits)
             expect_accuracy_of_one_pass(i ? GR_F64 : GR_F32, k < 2 ? HARD[k] : SOFT[k - 2]);
 }
 
+/* ---- Sums and means of logits: dx ------------------------------------------------------------ */
+
+/* The largest error of dx over random logits, in ulp of the larger of dx and its two terms. */
+static double slope_error(gr_dtype dtype, int64_t n, gr_reduction reduction, double upstream)
+{
+    double *x = malloc((size_t)n * sizeof *x), *y = malloc((size_t)n * sizeof *y), most = 0;
+    uint64_t state = 1;
+    for (int64_t i = 0; i < n; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        x[i] = ((double)(state >> 40) * 0x1p-24 - 0.5) * (i % 2 ? 60 : 10);
+        y[i] = i % 4 ? (double)(state >> 39 & 1) : (double)(state >> 20 & 0xfffff) * 0x1p-20;
+    }
+    cr_assert_eq(gr_scope_begin(ctx), GR_OK);
+    gr_tensor *logits = make(dtype, gr_shape(n), x), *in = gr_variable(logits), *dx;
+    gr_tensor *targets = make(dtype, gr_shape(n), y), *seed = make(dtype, (gr_dims){0}, &upstream);
+    gr_tensor *loss = gr_bce_with_logits(in, targets, .reduction = reduction);
+    cr_assert_eq(gr_grad_with(loss, gr_list(in), &dx, &(gr_grad_args){.seed = seed}), GR_OK);
+    double *from = values_of(logits), *label = values_of(targets), *got = values_of(dx);
+    const long double g = (long double)gr_item(seed) / (reduction == GR_MEAN ? n : 1);
+    for (int64_t i = 0; i < n; i++) {
+        const truth t = truth_of_logits((point){from[i], label[i], 1, 1});
+        most = fmax(most, ulps_off(dtype, got[i], g * t.at[DX], g * t.scale[DX]));
+    }
+    cr_assert_eq(gr_scope_end(ctx), GR_OK);
+    free(x);
+    free(y);
+    free(from);
+    free(label);
+    free(got);
+    return most;
+}
+
+/* 1 / 524801 is just below a power of two. There an error of dx counts most. */
+Test(accuracy, of_dx_under_every_factor)
+{
+    static const int64_t counts[] = {1000, 70001, 524801};
+    static const double upstream[] = {1, 1.37, 0.999};
+    for (int i = 0; i < 2; i++)
+        for (int n = 0; n < 3; n++)
+            for (int g = 0; g < 3; g++)
+                for (int sum = 0; sum < 2; sum++) {
+                    const gr_dtype dtype = i ? GR_F64 : GR_F32;
+                    const double off =
+                        slope_error(dtype, counts[n], sum ? GR_SUM : GR_MEAN, upstream[g]);
+                    if (getenv("ACCURACY_PRINT"))
+                        fprintf(stderr, "%s, %d elements, %s: dx %.3f ulp\n", gr_dtype_name(dtype),
+                                (int)counts[n], sum ? "sum" : "mean", off);
+                    cr_expect(off <= 2.6, "%s, %d elements, %s: dx is %g ulp off",
+                              gr_dtype_name(dtype), (int)counts[n], sum ? "sum" : "mean", off);
+                }
+}
+
 /* ---- Sums ------------------------------------------------------------------------------------ */
 
 enum { MANY = 1 << 24 };
