@@ -101,12 +101,16 @@ GR_API gr_tensor *gr_sum_to(gr_tensor *x, gr_dims shape);
 
 /* Softmax and its logarithm along one axis; an axis below 0 counts from the end. m is the largest
    element along the axis and counts as a constant, so that no exponential overflows:
-       softmax      s = e^(x-m) / sum e^(x-m);      dx = s (g - sum(g s))
-       log_softmax  (x-m) - log(sum e^(x-m));       dx = g - s sum(g)
-   log_softmax keeps its digits if one element is much larger than the others: it takes log1p of
-   their sum. An element of -inf has softmax 0 and no influence. If all elements along the axis are
-   -inf, or one is +inf or NaN, the results along it are NaN. x: any float dtype, any shape; f16 and
-   bf16 are computed in f32. Fails with SHAPE for an axis that x does not have. */
+       softmax      s = e^(x-m) / sum e^(x-m);      d = s (g - sum(g s))
+       log_softmax  (x-m) - log(sum e^(x-m));       d = g - s sum(g)
+   Values and derivatives of every order keep their digits where one element is far above the
+   others. Nothing is formed as 1 - s: it is the sum of the other shares, all positive. Both are
+   computed in f64 and rounded once, and so are their gradients. Values are within 0.51 ulp for f32
+   and 4 ulp for f64. So are the gradients of log_softmax, in ulp of the larger of the two terms
+   g (1 - s) and s (the sum of the other g) that they are the difference of.
+   An element of -inf has softmax 0 and no influence. If all elements along the axis are -inf, or
+   one is +inf or NaN, the results along it are NaN. x: any float dtype, any shape; f16 and bf16 are
+   computed as f32 is. Fails with SHAPE for an axis that x does not have. */
 GR_API gr_tensor *gr_softmax(gr_tensor *x, int axis);
 GR_API gr_tensor *gr_log_softmax(gr_tensor *x, int axis);
 
