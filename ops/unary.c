@@ -56,6 +56,19 @@ enum { VALUES_X = 1, VALUES_BOTH = 2 };
 #define softplus_vjp_formula "a * (1 / (1 + exp(-b)))"
 #include "ops.def"
 
+/* The row of f's slope, an op that only rules use. */
+#define SLOPE(f, NAME, expression)                                                                 \
+    static void f##_slope_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx);                     \
+    static const gr_row f##_slope_row = {{.name = #f "_slope",                                     \
+                                          .formula = expression,                                   \
+                                          .kind = GR_ELEMENTWISE,                                  \
+                                          .arity = 1,                                              \
+                                          .flags = GR_OP_STRIDED,                                  \
+                                          .run = gr_elementwise_run,                               \
+                                          .vjp = f##_slope_vjp,                                    \
+                                          .reads = {READS_BOTH}},                                  \
+                                         GR_KERNEL_##NAME##_SLOPE};
+
 static gr_tensor *apply_unary(const gr_row *row, gr_tensor *x)
 {
     return gr_apply_with(&row->op, 1, &x, NULL);
@@ -122,22 +135,33 @@ static void relu_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
     dx[0] = gr_where(gr_greater(n->in[0], zero), g, zero);
 }
 
-/* sigmoid(x) = 1 / (1 + exp(-x));  d = sigmoid(x) sigmoid(-x) dx. This form is precise in both
-   tails. */
+/* sigmoid(x) = 1 / (1 + exp(-x));  d = slope(x) dx, slope(x) = sigmoid(x) sigmoid(-x). The slope is
+   an op of its own: its rule, slope'(x) = -tanh(x/2) slope(x), is a product. As a composition the
+   second derivative would be a difference, and lose its digits near 0. */
+SLOPE(sigmoid, SIGMOID, "1 / (1 + exp(-x)) * (1 / (1 + exp(x)))")
 gr_tensor *gr_sigmoid(gr_tensor *x) { return apply_unary(&sigmoid_row, x); }
 static void sigmoid_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    dx[0] = gr_mul(g, gr_mul(n->out, gr_sigmoid(gr_neg(n->in[0]))));
+    dx[0] = gr_mul(g, apply_unary(&sigmoid_slope_row, n->in[0]));
+}
+static void sigmoid_slope_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    gr_tensor *half = gr_mul(gr_scalar_like(g, -0.5), n->in[0]);
+    dx[0] = gr_mul(g, gr_mul(gr_tanh(half), n->out));
 }
 
-/* tanh(x);  d = (1 - tanh(x)^2) dx = 4 sigmoid(2x) sigmoid(-2x) dx. The last form has no
-   cancellation. */
+/* tanh(x);  d = slope(x) dx, slope(x) = 1 - tanh(x)^2 = 4 sigmoid(2x) sigmoid(-2x). The last form
+   has no cancellation. slope'(x) = -2 tanh(x) slope(x), as above. */
+SLOPE(tanh, TANH, "4 * (1 / (1 + exp(-2 * x)) * (1 / (1 + exp(2 * x))))")
 gr_tensor *gr_tanh(gr_tensor *x) { return apply_unary(&tanh_row, x); }
 static void tanh_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    gr_tensor *twice = gr_mul(gr_scalar_like(g, 2), n->in[0]);
-    gr_tensor *both = gr_mul(gr_sigmoid(twice), gr_sigmoid(gr_neg(twice)));
-    dx[0] = gr_mul(g, gr_mul(gr_scalar_like(g, 4), both));
+    dx[0] = gr_mul(g, apply_unary(&tanh_slope_row, n->in[0]));
+}
+static void tanh_slope_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    gr_tensor *twice = gr_mul(gr_scalar_like(g, -2), gr_tanh(n->in[0]));
+    dx[0] = gr_mul(g, gr_mul(twice, n->out));
 }
 
 /* softplus(x) = log(1 + exp(x)) = max(x,0) + log1p(exp(-|x|));  d = sigmoid(x) dx */

@@ -45,6 +45,8 @@ FORMULA(log1p, log1pl(a))
 FORMULA(relu, a < 0 ? 0 : a)
 FORMULA(sigmoid, a < 0 ? expl(a) / (1 + expl(a)) : 1 / (1 + expl(-a)))
 FORMULA(tanh, tanhl(a))
+FORMULA(sigmoid_slope, expl(-fabsl(a)) / powl(1 + expl(-fabsl(a)), 2))
+FORMULA(tanh_slope, 4 * expl(-2 * fabsl(a)) / powl(1 + expl(-2 * fabsl(a)), 2))
 FORMULA(softplus, (a > 0 ? a : 0) + (isnan(a) ? a : log1pl(expl(-fabsl(a)))))
 FORMULA(add, a + b)
 FORMULA(sub, a - b)
@@ -87,6 +89,8 @@ static const bound bounds[GR_KERNEL_COUNT] = {
     [GR_KERNEL_RELU] = {relu_of, EXACT, -9, 9},
     [GR_KERNEL_SIGMOID] = {sigmoid_of, {2.5, 2.5}, -110, 40},
     [GR_KERNEL_TANH] = {tanh_of, {1.1, 1.1}, -20, 20},
+    [GR_KERNEL_SIGMOID_SLOPE] = {sigmoid_slope_of, {3.5, 3.5}, -110, 110},
+    [GR_KERNEL_TANH_SLOPE] = {tanh_slope_of, {3.5, 3.5}, -55, 55},
     [GR_KERNEL_SOFTPLUS] = {softplus_of, {2, 2}, -110, 40},
     [GR_KERNEL_ADD] = {add_of, ONCE, -9, 9},
     [GR_KERNEL_SUB] = {sub_of, ONCE, -9, 9},
