@@ -18,6 +18,9 @@
    for every width of vectors. */
 enum { GR_BLOCK = 4096, GR_CHUNK = 1024, GR_LANES = 16 };
 
+/* Room behind a line of doubles: the widest vector. */
+enum { GR_LINE_PAD = 8 };
+
 /* The dtypes that kernels compute in. They are an index of the arrays below. */
 enum { GR_K32, GR_K64, GR_KTYPES };
 
@@ -92,6 +95,23 @@ typedef struct gr_kernels {
     void (*gemm[GR_KTYPES])(const struct gr_gemm *problem, int64_t row, int64_t row_end,
                             int64_t column, int64_t column_end, void *scratch);
     int64_t (*gemm_scratch[GR_KTYPES])(int64_t n, int64_t k);
+
+    /* Softmax along one line of n >= 1 doubles, with p, q, s and r as in ops/softmax.c. Every array
+       has room for GR_LINE_PAD elements behind the line, which are overwritten.
+           softmax            x becomes r = 1 - s, e becomes s
+           log_softmax        e becomes log s
+           others             sums[i] becomes the sum of x without x[i]
+           softmax_slope      ds becomes the gradient of the elements; dr is overwritten
+           log_softmax_slope  e becomes the gradient for an upstream gradient g; x is overwritten
+           narrow             rounds a line to floats */
+    struct {
+        void (*softmax)(int64_t n, double *x, double *e);
+        void (*log_softmax)(int64_t n, double *x, double *e);
+        void (*others)(int64_t n, double *x, double *sums);
+        void (*softmax_slope)(int64_t n, double *ds, double *dr, const double *s, const double *r);
+        void (*log_softmax_slope)(int64_t n, double *x, double *g, double *e);
+        void (*narrow)(int64_t n, const double *from, float *to);
+    } line;
 
     /* Standard normals from 2 n uniform 32-bit words (Box-Muller, computed in f64). */
     void (*normal)(int64_t n, const uint32_t *words, double *out);

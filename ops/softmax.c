@@ -11,22 +11,22 @@
  *
  *     s[p] = 1/(1+q),   1 - s[p] = q/(1+q),   log s[p] = -log1p(q)
  *
- * A line is computed in double, for floats too, and each result is rounded once.
+ * A line is computed in double, for floats too, by kernels/lines.inc. Each result is rounded once.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "core/engine/engine.h"
 #include <gradus/ops.h>
-#include <math.h>
+#include <string.h>
 
 /* ---- Lines ----------------------------------------------------------------------------------- */
 
 typedef struct lines lines;
 
 /* Computes the results of one line. at[i] holds the line's elements of operand i; behind the
-   operands there is room for two lines more. `first` is the place of the line's first element in
+   operands there is room for one line more. `first` is the place of the line's first element in
    the results. */
-enum { ROOM = 2, MOST_LINES = 4 + ROOM };
+enum { ROOM = 1, MOST_LINES = 4 + ROOM };
 typedef void line_formula(const lines *l, double *const *at, int64_t first);
 
 struct lines {
@@ -35,6 +35,7 @@ struct lines {
     gr_reader readers[MOST_LINES]; /* of the operands; the last axis is the axis of the lines */
     int64_t count, length;         /* of lines, and of the elements of each */
     int64_t step;                  /* from one element of a line to the next, in the results */
+    int64_t room;                  /* for a line in the scratch, in doubles */
     int64_t parts;                 /* for the threads */
 };
 
@@ -64,6 +65,7 @@ static lines lines_of(const gr_call *call)
     l.count = l.length ? gr_count(x) / l.length : 0;
     for (int i = 0; i < call->count; i++)
         l.readers[i] = reader_of(call->in[i], axis);
+    l.room = (l.length + 2 * GR_LINE_PAD - 1) / GR_LINE_PAD * GR_LINE_PAD;
     const int threads = gr_threads_for(call->ctx, gr_count(x));
     l.parts = threads < l.count ? threads : l.count;
     return l;
@@ -74,7 +76,7 @@ static int64_t line_scratch(const gr_call *call)
     const lines l = lines_of(call);
     const int64_t numbers = l.parts * (call->count + ROOM);
     int64_t bytes; /* too many in a view of equal elements */
-    if (__builtin_mul_overflow(l.length, numbers * (int64_t)sizeof(double), &bytes))
+    if (__builtin_mul_overflow(l.room, numbers * (int64_t)sizeof(double), &bytes))
         bytes = INT64_MAX;
     return bytes;
 }
@@ -85,7 +87,7 @@ static void run_part(void *state, int64_t part)
     const int operands = l->call->count;
     double *at[MOST_LINES];
     for (int k = 0; k < operands + ROOM; k++)
-        at[k] = (double *)l->call->scratch + (part * (operands + ROOM) + k) * l->length;
+        at[k] = (double *)l->call->scratch + (part * (operands + ROOM) + k) * l->room;
     const int64_t end = l->count * (part + 1) / l->parts;
     for (int64_t i = l->count * part / l->parts; i < end; i++) {
         for (int k = 0; k < operands; k++)
@@ -102,22 +104,25 @@ static gr_status run_lines(const gr_call *call, line_formula *formula)
     return GR_OK;
 }
 
-/* A computed NaN is always the same one: else its sign would depend on the compiler. */
-static double one_nan(double x) { return x == x ? x : (double)NAN; }
+static const gr_kernels *kernels_of(const lines *l) { return l->call->ctx->kernels; }
 
 /* Rounds a line's results to the dtype of a result. */
 static void store(const lines *l, int result, int64_t first, const double *values)
 {
     gr_tensor *to = l->call->outs[result];
-    if (gr_type(to) == GR_F32) {
-        float *at = (float *)(void *)gr_bytes(to) + first;
+    float *narrow = (float *)(void *)gr_bytes(to) + first;
+    double *wide = (double *)(void *)gr_bytes(to) + first;
+    const bool is_narrow = gr_type(to) == GR_F32;
+    if (l->step == 1 && is_narrow)
+        kernels_of(l)->line.narrow(l->length, values, narrow);
+    else if (l->step == 1)
+        memcpy(wide, values, (size_t)l->length * sizeof *values);
+    else if (is_narrow)
         for (int64_t i = 0; i < l->length; i++)
-            at[i * l->step] = (float)one_nan(values[i]);
-    } else {
-        double *at = (double *)(void *)gr_bytes(to) + first;
+            narrow[i * l->step] = (float)values[i];
+    else
         for (int64_t i = 0; i < l->length; i++)
-            at[i * l->step] = one_nan(values[i]);
-    }
+            wide[i * l->step] = values[i];
 }
 
 /* All operands and results have x's shape. */
@@ -139,92 +144,11 @@ static gr_status line_shape(const gr_call *call, gr_form *results)
 #define LINE_RULE LINE_COLUMNS, .arity = 4, .flags = GR_OP_STRIDED | GR_OP_NO_GRAD
 static gr_tensor *wide(gr_tensor *x) { return gr_cast(x, GR_F64); }
 
-/* ---- Numbers of a line ----------------------------------------------------------------------- */
-
-/* The sum of n values, in the order that all sums have. */
-static double sum_of(const lines *l, const double *values)
-{
-    const gr_kernels *kernels = l->call->ctx->kernels;
-    double sum = 0;
-    for (int64_t start = 0; start < l->length; start += GR_BLOCK) {
-        const int64_t left = l->length - start;
-        double lanes[GR_LANES] = {0};
-        kernels->accumulate[GR_K64](left < GR_BLOCK ? left : GR_BLOCK, values + start, lanes);
-        sum += gr_fold_lanes(lanes);
-    }
-    return sum;
-}
-
-/* Returns the place of the largest element, the first if there are several. */
-static int64_t largest(int64_t n, const double *x)
-{
-    int64_t at = 0;
-    for (int64_t i = 1; i < n; i++)
-        at = x[i] > x[at] ? i : at;
-    return at;
-}
-
-/* e[i] = e^(x[i]-m). The difference is rounded, and a large one by much: its rest r is put right by
-   a factor of 1 + r. */
-static void exponentials(const lines *l, const double *x, double m, double *e)
-{
-    gr_map_kernel *exp_of = l->call->ctx->kernels->map[GR_KERNEL_EXP][GR_K64];
-    for (int64_t start = 0; start < l->length; start += GR_CHUNK) {
-        const int64_t left = l->length - start, n = left < GR_CHUNK ? left : GR_CHUNK;
-        double z[GR_CHUNK], rest[GR_CHUNK];
-        const double *from = x + start;
-        for (int64_t i = 0; i < n; i++) {
-            z[i] = from[i] - m;
-            const double subtracted = from[i] - z[i];
-            const double r = (from[i] - (z[i] + subtracted)) + (subtracted - m);
-            rest[i] = z[i] > -1e300 ? r : 0; /* not for an element of -inf */
-        }
-        exp_of(n, (void *[]){e + start}, (const void *[]){z}, NULL);
-        for (int64_t i = 0; i < n; i++)
-            e[start + i] += e[start + i] * rest[i];
-    }
-}
-
-typedef struct peak {
-    int64_t at;  /* p */
-    double m, q; /* NaN if the line has no softmax */
-} peak;
-
-/* Finds p, m and q. e gets the exponentials, 1 at p. */
-static peak peak_of(const lines *l, const double *x, double *e)
-{
-    peak found = {.at = largest(l->length, x)};
-    found.m = x[found.at];
-    exponentials(l, x, found.m, e);
-    e[found.at] = 0;
-    found.q = isfinite(found.m) ? sum_of(l, e) : NAN;
-    e[found.at] = 1;
-    return found;
-}
-
 /* ---- The sum of the others ------------------------------------------------------------------- */
-
-/* Adds up the others of each element. It does not subtract the element from the sum of all, because
-   that cancels where it is far larger than the others: the largest in size is added last. */
-static void add_others(const lines *l, double *x, double *sums)
-{
-    if (l->length == 0)
-        return;
-    for (int64_t i = 0; i < l->length; i++)
-        sums[i] = fabs(x[i]);
-    const int64_t p = largest(l->length, sums);
-    const double most = x[p];
-    x[p] = 0;
-    const double rest = sum_of(l, x);
-    x[p] = most;
-    for (int64_t i = 0; i < l->length; i++)
-        sums[i] = most + (rest - x[i]);
-    sums[p] = rest;
-}
 
 static void others_line(const lines *l, double *const *at, int64_t first)
 {
-    add_others(l, at[0], at[1]);
+    kernels_of(l)->line.others(l->length, at[0], at[1]);
     store(l, 0, first, at[1]);
 }
 static gr_status others_run(const gr_call *call) { return run_lines(call, others_line); }
@@ -232,7 +156,9 @@ static gr_status others_run(const gr_call *call) { return run_lines(call, others
 static gr_tensor *others(gr_tensor *x, int64_t axis);
 static int64_t axis_of(const gr_node *n) { return *(const int64_t *)n->attributes; }
 
-/* sum_of_others(x)[i]: the sum of the line without element i;  d = sum_of_others(g) */
+/* sum_of_others(x)[i]: the sum of the line without element i;  d = sum_of_others(g). It does not
+   subtract the element from the sum of all, because that cancels where the element is far larger
+   than the others: the largest in size is added last. */
 static void others_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
     dx[0] = others(g, axis_of(n));
@@ -249,31 +175,17 @@ static gr_tensor *others(gr_tensor *x, int64_t axis)
 
 /* ---- Softmax --------------------------------------------------------------------------------- */
 
-/* s = e^(x-m) / (1+q) and r = 1 - s, the sum of the other shares: q/(1+q) at p, and
-   (1 + (q - e^(x-m))) / (1+q) elsewhere. x becomes r, e becomes s. */
-static void share_out(const lines *l, double *x, double *e)
-{
-    if (l->length == 0)
-        return;
-    const peak top = peak_of(l, x, e);
-    const double all = 1 + top.q;
-    for (int64_t i = 0; i < l->length; i++) {
-        x[i] = (1 + (top.q - e[i])) / all;
-        e[i] = e[i] / all;
-    }
-    x[top.at] = top.q / all;
-}
-
 static void softmax_line(const lines *l, double *const *at, int64_t first)
 {
-    share_out(l, at[0], at[1]);
+    kernels_of(l)->line.softmax(l->length, at[0], at[1]);
     store(l, 0, first, at[1]);
     if (l->call->op->results > 1)
         store(l, 1, first, at[0]);
 }
 static gr_status softmax_run(const gr_call *call) { return run_lines(call, softmax_line); }
 
-/* softmax(x): s, and as a second result r. With h = ds - dr the gradient is
+/* softmax(x): s = e^(x-m) / (1+q), and as a second result r = 1 - s, the sum of the other shares. r
+   is q/(1+q) at p, and (1 + (q - e^(x-m))) / (1+q) elsewhere. With h = ds - dr the gradient is
 
        d = s (h r - sum_of_others(s h))
 
@@ -288,16 +200,8 @@ static void softmax_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 /* Operands: ds, dr, s, r. */
 static void softmax_vjp_line(const lines *l, double *const *at, int64_t first)
 {
-    double *h = at[0], *sh = at[1], *sums = at[4];
-    const double *s = at[2], *r = at[3];
-    for (int64_t i = 0; i < l->length; i++) {
-        h[i] = h[i] - sh[i];
-        sh[i] = s[i] * h[i];
-    }
-    add_others(l, sh, sums);
-    for (int64_t i = 0; i < l->length; i++)
-        sums[i] = s[i] * (h[i] * r[i] - sums[i]);
-    store(l, 0, first, sums);
+    kernels_of(l)->line.softmax_slope(l->length, at[0], at[1], at[2], at[3]);
+    store(l, 0, first, at[0]);
 }
 static gr_status softmax_vjp_run(const gr_call *call) { return run_lines(call, softmax_vjp_line); }
 static const gr_op softmax_vjp_op = {.name = "softmax_vjp", LINE_RULE, .run = softmax_vjp_run};
@@ -331,16 +235,8 @@ static gr_tensor *softmax(gr_tensor *x, int axis)
 
 static void log_softmax_line(const lines *l, double *const *at, int64_t first)
 {
-    double *x = at[0], *e = at[1];
-    if (l->length == 0)
-        return;
-    const peak top = peak_of(l, x, e);
-    double log_of_all;
-    l->call->ctx->kernels->map[GR_KERNEL_LOG1P][GR_K64](1, (void *[]){&log_of_all},
-                                                        (const void *[]){&top.q}, NULL);
-    for (int64_t i = 0; i < l->length; i++)
-        e[i] = (x[i] - top.m) - log_of_all;
-    store(l, 0, first, e);
+    kernels_of(l)->line.log_softmax(l->length, at[0], at[1]);
+    store(l, 0, first, at[1]);
 }
 static gr_status log_softmax_run(const gr_call *call) { return run_lines(call, log_softmax_line); }
 
@@ -360,12 +256,8 @@ static void log_softmax_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 /* Operands: x, g. */
 static void log_softmax_vjp_line(const lines *l, double *const *at, int64_t first)
 {
-    double *r = at[0], *g = at[1], *s = at[2], *sums = at[3];
-    share_out(l, r, s);
-    add_others(l, g, sums);
-    for (int64_t i = 0; i < l->length; i++)
-        s[i] = g[i] * r[i] - s[i] * sums[i];
-    store(l, 0, first, s);
+    kernels_of(l)->line.log_softmax_slope(l->length, at[0], at[1], at[2]);
+    store(l, 0, first, at[2]);
 }
 static gr_status log_softmax_vjp_run(const gr_call *call)
 {

@@ -74,6 +74,9 @@ Test(choose, each_table_is_complete)
             cr_expect(tables[t]->gemm[ktype]);
             cr_expect(tables[t]->gemm_scratch[ktype]);
         }
+        cr_expect(tables[t]->line.softmax && tables[t]->line.log_softmax && tables[t]->line.others);
+        cr_expect(tables[t]->line.softmax_slope && tables[t]->line.log_softmax_slope);
+        cr_expect(tables[t]->line.narrow);
         cr_expect(tables[t]->normal);
     }
 }

@@ -514,6 +514,67 @@ Test(same_bits, gemm)
                          (int64_t)(draw_bits() % 60), i % 8 == 7 ? EDGES : (values)(i % 8));
 }
 
+enum { LINES = 4 };
+
+/* Calls a kernel of a line on four arrays. */
+static void run_line(int table, int kernel, int64_t n, double *const *at)
+{
+    const gr_kernels *k = tables[table];
+    static float narrow[LONGEST];
+    switch (kernel) {
+    case 0:
+        k->line.softmax(n, at[0], at[1]);
+        break;
+    case 1:
+        k->line.log_softmax(n, at[0], at[1]);
+        break;
+    case 2:
+        k->line.others(n, at[0], at[1]);
+        break;
+    case 3:
+        k->line.softmax_slope(n, at[0], at[1], at[2], at[3]);
+        break;
+    case 4:
+        k->line.log_softmax_slope(n, at[0], at[1], at[2]);
+        break;
+    default:
+        k->line.narrow(n, at[0], narrow);
+        for (int64_t i = 0; i < n; i++)
+            at[1][i] = (double)narrow[i];
+    }
+}
+
+/* The arrays that hold results of the kernels above: bit k for array k. */
+static const unsigned line_results[] = {3, 2, 2, 1, 4, 2};
+
+static void compare_lines(int kernel, int64_t n, values of)
+{
+    static double in[LINES][LONGEST], got[ISAS][LINES][LONGEST + GR_LINE_PAD];
+    for (int k = 0; k < LINES; k++)
+        memcpy(in[k], fill(&operands[0], GR_K64, n, 0, of), (size_t)n * sizeof(double));
+    for (int table = 0; table < table_count; table++) {
+        double *at[LINES];
+        for (int k = 0; k < LINES; k++)
+            at[k] = memcpy(got[table][k], in[k], (size_t)n * sizeof(double));
+        run_line(table, kernel, n, at);
+        for (int k = 0; k < LINES; k++)
+            if (line_results[kernel] >> k & 1)
+                cr_expect_lt(first_other_bits(GR_K64, got[table][k], got[0][k], n), 0,
+                             "line kernel %d, %s, %d elements, array %d", kernel,
+                             tables[table]->isa, (int)n, k);
+    }
+}
+
+Test(same_bits, lines)
+{
+    for (int kernel = 0; kernel < COUNT_OF(line_results); kernel++) {
+        for (int64_t n = 1; n <= 70; n++)
+            for (int of = 0; of < 8; of++)
+                compare_lines(kernel, n, (values)of);
+        compare_lines(kernel, LONGEST, WIDE);
+    }
+}
+
 static void compare_normal(int64_t n)
 {
     static uint32_t words[2 * LONGEST];
