@@ -92,16 +92,20 @@ static gr_tensor *elements(gr_tensor *x, gr_tensor *y, gr_tensor *p)
 
 /* ---- The whole loss -------------------------------------------------------------------------- */
 
-static void probabilities(gr_tensor *x, gr_tensor **positive, gr_tensor **negative)
+/* m^gamma, m = y (1-x) + (1-y) x. If m is 0, its gradient is cut off: the loss is 0 too, and it
+   falls faster than the slope of the power grows. */
+static gr_tensor *factor(gr_tensor *x, gr_tensor *y, double gamma)
 {
-    *positive = x;
-    *negative = gr_loss_one_minus(x);
+    gr_tensor *m = gr_loss_blend(y, gr_loss_one_minus(x), x);
+    gr_tensor *zero = gr_scalar_like(m, 0), *none = gr_equal(m, zero);
+    gr_tensor *power = gr_pow(gr_where(none, gr_scalar_like(m, 1), m), gamma);
+    return gr_where(none, zero, power);
 }
 static const gr_bce_kind kind = {.kernel = GR_KERNEL_BCE,
                                  .input = GR_BCE_OF_PROBABILITIES,
                                  .neutral = 0.5,
                                  .elements = elements,
-                                 .probabilities = probabilities};
+                                 .factor = factor};
 
 static gr_status run(const gr_call *call) { return gr_bce_run(&kind, call); }
 static gr_tensor *compose(const gr_node *n, gr_tensor *const *in)

@@ -19,6 +19,10 @@ enum { LOSS, AHEAD, DENOMINATOR = AHEAD + P + 1 };
 
 gr_tensor *gr_loss_one_minus(gr_tensor *y) { return gr_sub(gr_scalar_like(y, 1), y); }
 gr_tensor *gr_loss_times(gr_tensor *p, gr_tensor *a) { return p ? gr_mul(p, a) : a; }
+gr_tensor *gr_loss_blend(gr_tensor *t, gr_tensor *a, gr_tensor *b)
+{
+    return gr_add(gr_mul(t, a), gr_mul(gr_loss_one_minus(t), b));
+}
 
 /* ---- Checks ---------------------------------------------------------------------------------- */
 
@@ -390,7 +394,7 @@ static gr_tensor *scaled(const gr_node *n, gr_tensor *ahead, gr_tensor *g)
     const gr_bce_attributes *a = n->attributes;
     const double divisor = a->reduction == GR_MEAN ? (double)gr_count(n->in[X]) : 1;
     if (a->reduction == GR_NONE) /* in the dtype of ahead, so that a half is rounded only once */
-        return gr_mul(ahead, gr_cast(g, gr_type(ahead)));
+        return gr_loss_product(ahead, gr_cast(g, gr_type(ahead)));
     gr_tensor *in[] = {ahead, g, is_counted(a) ? n->outs[DENOMINATOR] : NULL};
     return gr_apply_in(n->ctx, &scaled_op, 3, in, &divisor);
 }
@@ -417,38 +421,21 @@ static gr_tensor *smooth(gr_tensor *y, double e)
     return gr_add(gr_mul(y, gr_scalar_like(y, 1 - e)), gr_scalar_like(y, e / 2));
 }
 
-/* t a + (1-t) b */
-static gr_tensor *blend(gr_tensor *t, gr_tensor *a, gr_tensor *b)
-{
-    return gr_add(gr_mul(t, a), gr_mul(gr_loss_one_minus(t), b));
-}
-
-/* m^gamma, for m = 1 - p_t. In two cases its gradient is cut off. If m is 0, the loss is 0 too, and
-   it falls faster than the slope of the power grows. If the loss is infinite, the factor has
-   reached its limit. */
-static gr_tensor *focal_factor(gr_tensor *m, double gamma, gr_tensor *losses)
-{
-    gr_tensor *zero = gr_scalar_like(m, 0), *none = gr_equal(m, zero);
-    gr_tensor *power = gr_pow(gr_where(none, gr_scalar_like(m, 1), m), gamma);
-    gr_tensor *factor = gr_where(none, zero, power);
-    gr_tensor *infinite = gr_equal(losses, gr_scalar_like(losses, INFINITY));
-    return gr_where(infinite, gr_detach(factor), factor);
-}
-
-/* (1 - p_t)^gamma (alpha t + (1-alpha) (1-t)) times the losses */
+/* (1 - p_t)^gamma (alpha t + (1-alpha) (1-t)) times the losses. If a loss is infinite, its power
+   has reached the limit, and has no gradient. */
 static gr_tensor *focus(const gr_bce_kind *kind, const gr_bce_kernel_args *options, gr_tensor *x,
                         gr_tensor *t, gr_tensor *losses)
 {
     if (options->gamma != 0) {
-        gr_tensor *positive, *negative;
-        kind->probabilities(x, &positive, &negative);
-        gr_tensor *m = blend(t, negative, positive);
-        losses = gr_mul(focal_factor(m, options->gamma, losses), losses);
+        gr_tensor *factor = kind->factor(x, t, options->gamma);
+        gr_tensor *infinite = gr_equal(losses, gr_scalar_like(losses, INFINITY));
+        factor = gr_where(infinite, gr_detach(factor), factor);
+        losses = gr_loss_product(factor, losses);
     }
     if (options->balanced) {
         gr_tensor *of_positive = gr_scalar_like(t, options->alpha);
         gr_tensor *of_negative = gr_scalar_like(t, 1 - options->alpha);
-        losses = gr_mul(blend(t, of_positive, of_negative), losses);
+        losses = gr_loss_product(gr_loss_blend(t, of_positive, of_negative), losses);
     }
     return losses;
 }
@@ -460,22 +447,22 @@ static gr_tensor *reduced(const gr_bce_attributes *a, gr_tensor *losses, gr_tens
         return gr_reduce_losses(losses, a->reduction);
     gr_tensor *counted = a->denominator == GR_WEIGHTS && w ? w : gr_scalar_like(losses, 1);
     counted = masked(mask, gr_expand(counted, gr_shape_of(losses)), 0);
-    return gr_div(gr_reduce_losses(losses, GR_SUM), gr_reduce_losses(counted, GR_SUM));
+    return gr_loss_mean_of(gr_reduce_losses(losses, GR_SUM), gr_reduce_losses(counted, GR_SUM));
 }
 
 gr_tensor *gr_bce_compose(const gr_bce_kind *kind, const gr_node *n, gr_tensor *const *in)
 {
     const gr_bce_attributes *a = n->attributes;
     gr_tensor *mask = in[MASK];
-    /* Uses the dtype in which the kernel computes, so that a half is rounded only once, at the
-       end. */
-    const gr_dtype dtype = gr_compute_dtype(n->in[X]);
+    /* Uses the dtype in which the kernel computes, so that a half is rounded only once, at the end.
+       With a focal factor it is f64, as in the kernel: factor and loss are tiny together. */
+    const gr_dtype dtype = a->kernel.gamma != 0 ? GR_F64 : gr_compute_dtype(n->in[X]);
     gr_tensor *x = masked(mask, gr_cast(in[X], dtype), kind->neutral);
     gr_tensor *y = masked(mask, gr_cast(in[Y], dtype), 0);
     gr_tensor *w = in[W] ? masked(mask, gr_cast(in[W], dtype), 0) : NULL;
     gr_tensor *p = in[P] ? masked(mask, gr_cast(in[P], dtype), 1) : NULL;
     gr_tensor *t = smooth(y, a->kernel.label_smoothing);
     gr_tensor *losses = focus(kind, &a->kernel, x, t, kind->elements(x, t, p));
-    losses = w ? gr_mul(w, losses) : losses;
+    losses = w ? gr_loss_product(w, losses) : losses;
     return gr_cast(reduced(a, masked(mask, losses, 0), mask, w), gr_type(n->in[X]));
 }

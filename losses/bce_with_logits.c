@@ -21,19 +21,8 @@
  * SPDX-License-Identifier: MIT
  */
 #include "losses/losses.h"
-#include <float.h>
 
-/* ---- Without cancellation, up to infinity ---------------------------------------------------- */
-
-/* c v. If c is exactly 0 and v is infinite, the product is 0: the limit as v grows. NaN stays
-   NaN. */
-static gr_tensor *times_limit(gr_tensor *c, gr_tensor *v)
-{
-    const gr_dtype dtype = gr_dtype_of(v);
-    const double most = dtype == GR_F64 ? DBL_MAX : dtype == GR_F16 ? 65504 : 0x1.fep127;
-    gr_tensor *finite = gr_minimum(v, gr_scalar_like(v, most));
-    return gr_mul(c, gr_where(gr_equal(c, gr_scalar_like(c, 0)), finite, v));
-}
+/* ---- The slope of the target ---------------------------------------------------------------- */
 
 /* p softplus(-x) - softplus(x) cancels for p near 1. The equal form (p-1) softplus(-|x|) - p x for
    x < 0, and (p-1) softplus(-|x|) - x elsewhere, does not cancel. Each side is a function that is
@@ -41,8 +30,8 @@ static gr_tensor *times_limit(gr_tensor *c, gr_tensor *v)
 static gr_tensor *target_slope(gr_tensor *x, gr_tensor *p)
 {
     gr_tensor *minus_x = gr_neg(x), *more = gr_sub(p, gr_scalar_like(p, 1));
-    gr_tensor *below = gr_add(gr_mul(more, gr_softplus(x)), times_limit(p, minus_x));
-    gr_tensor *above = gr_sub(gr_mul(more, gr_softplus(minus_x)), x);
+    gr_tensor *below = gr_add(gr_loss_product(more, gr_softplus(x)), gr_loss_product(p, minus_x));
+    gr_tensor *above = gr_sub(gr_loss_product(more, gr_softplus(minus_x)), x);
     return gr_where(gr_less(x, gr_scalar_like(x, 0)), below, above);
 }
 
@@ -60,11 +49,11 @@ static void elements_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
         dx[0] = gr_mul(g, gr_sub(up, down));
     }
     if (n->wanted[1] && p)
-        dx[1] = gr_mul(g, target_slope(x, p));
+        dx[1] = gr_loss_product(g, target_slope(x, p));
     else if (n->wanted[1])
-        dx[1] = gr_mul(g, minus_x); /* softplus(-x) - softplus(x), exactly */
+        dx[1] = gr_loss_product(g, minus_x); /* softplus(-x) - softplus(x), exactly */
     if (n->wanted[2])
-        dx[2] = gr_mul(g, times_limit(y, gr_softplus(minus_x)));
+        dx[2] = gr_loss_product(g, gr_loss_product(y, gr_softplus(minus_x)));
 }
 static gr_status elements_run(const gr_call *call)
 {
@@ -83,16 +72,11 @@ static gr_tensor *elements(gr_tensor *x, gr_tensor *y, gr_tensor *p)
 
 /* ---- The whole loss -------------------------------------------------------------------------- */
 
-static void probabilities(gr_tensor *x, gr_tensor **positive, gr_tensor **negative)
-{
-    *positive = gr_sigmoid(x);
-    *negative = gr_sigmoid(gr_neg(x));
-}
 static const gr_bce_kind kind = {.kernel = GR_KERNEL_BCE_WITH_LOGITS,
                                  .input = GR_BCE_OF_LOGITS,
                                  .neutral = 0,
                                  .elements = elements,
-                                 .probabilities = probabilities};
+                                 .factor = gr_focal_factor};
 
 static gr_status run(const gr_call *call) { return gr_bce_run(&kind, call); }
 static gr_tensor *compose(const gr_node *n, gr_tensor *const *in)

@@ -15,9 +15,16 @@ gr_status gr_check_reduction(gr_context *ctx, const char *op, gr_reduction reduc
 /* Reduces the losses of the elements: returns them unchanged, their sum, or their mean. */
 gr_tensor *gr_reduce_losses(gr_tensor *losses, gr_reduction reduction);
 
-/* 1 - y;  p a, or a if p is NULL. */
+/* 1 - y;  t a + (1-t) b;  p a, or a if p is NULL. */
 gr_tensor *gr_loss_one_minus(gr_tensor *y);
+gr_tensor *gr_loss_blend(gr_tensor *t, gr_tensor *a, gr_tensor *b);
 gr_tensor *gr_loss_times(gr_tensor *p, gr_tensor *a);
+
+/* a b, where 0 times an infinity is 0 (product.c). */
+gr_tensor *gr_loss_product(gr_tensor *a, gr_tensor *b);
+
+/* sum / count. If count is 0 the mean is NaN and has no gradient: no order of derivative is NaN. */
+gr_tensor *gr_loss_mean_of(gr_tensor *sum, gr_tensor *count);
 
 /* ---- Binary cross entropy -------------------------------------------------------------------- */
 
@@ -28,10 +35,9 @@ typedef struct gr_bce_kind {
     double neutral; /* a safe input, used where the mask drops the real one */
 
     /* The parts of gr_bce_compose. elements: the unweighted loss of each element, which can be
-       differentiated in x, y and p (NULL: 1). probabilities: the probability that x stands for, and
-       1 minus it. */
+       differentiated in x, y and p (NULL: 1). factor: the focal factor (1 - p_t)^gamma. */
     gr_tensor *(*elements)(gr_tensor *x, gr_tensor *y, gr_tensor *p);
-    void (*probabilities)(gr_tensor *x, gr_tensor **positive, gr_tensor **negative);
+    gr_tensor *(*factor)(gr_tensor *x, gr_tensor *t, double gamma);
 } gr_bce_kind;
 
 /* The attributes of the fused ops. */
@@ -61,6 +67,10 @@ gr_tensor *gr_bce_compose(const gr_bce_kind *kind, const gr_node *node, gr_tenso
 
 /* Checks all arguments and applies a fused op. */
 gr_tensor *gr_bce_apply(const gr_op *op, gr_tensor *x, const gr_bce_args *args);
+
+/* (t s(-x) + (1-t) s(x))^gamma, whose derivatives of every order keep their digits in both tails
+   (focal.c). */
+gr_tensor *gr_focal_factor(gr_tensor *x, gr_tensor *t, double gamma);
 
 /* The columns that the elementwise ops of x, y and p share (p may be NULL). The gradient of each
    operand reads the other two. That of x reads x, too. */

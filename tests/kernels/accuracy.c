@@ -52,6 +52,7 @@ FORMULA(add, a + b)
 FORMULA(sub, a - b)
 FORMULA(mul, a *b)
 FORMULA(div, a / b)
+FORMULA(times, (a == 0 && isinf(b)) || (b == 0 && isinf(a)) ? 0 : a * b)
 FORMULA(maximum, isnan(a) || isnan(b) ? NAN : a > b ? a : b)
 FORMULA(minimum, isnan(a) || isnan(b) ? NAN : a < b ? a : b)
 FORMULA(equal, a == b)
@@ -96,6 +97,7 @@ static const bound bounds[GR_KERNEL_COUNT] = {
     [GR_KERNEL_SUB] = {sub_of, ONCE, -9, 9},
     [GR_KERNEL_MUL] = {mul_of, ONCE, -9, 9},
     [GR_KERNEL_DIV] = {div_of, ONCE, -9, 9},
+    [GR_KERNEL_TIMES] = {times_of, ONCE, -9, 9},
     [GR_KERNEL_MAXIMUM] = {maximum_of, EXACT, -9, 9},
     [GR_KERNEL_MINIMUM] = {minimum_of, EXACT, -9, 9},
     [GR_KERNEL_EQUAL] = {equal_of, EXACT, -9, 9},

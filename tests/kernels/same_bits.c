@@ -251,11 +251,27 @@ Test(same_bits, every_row_of_special_values)
 Test(same_bits, a_computed_nan_is_the_one_nan)
 {
     static const int computed[] = {
-        GR_KERNEL_SQUARE,        GR_KERNEL_SQRT,       GR_KERNEL_LOG,     GR_KERNEL_LOG1P,
-        GR_KERNEL_SIGN,          GR_KERNEL_SOFTPLUS,   GR_KERNEL_ADD,     GR_KERNEL_SUB,
-        GR_KERNEL_MUL,           GR_KERNEL_DIV,        GR_KERNEL_POW,     GR_KERNEL_SIGMOID_VJP,
-        GR_KERNEL_SOFTPLUS_VJP,  GR_KERNEL_TANH_VJP,   GR_KERNEL_BCE,     GR_KERNEL_BCE_WITH_LOGITS,
-        GR_KERNEL_SIGMOID_SLOPE, GR_KERNEL_TANH_SLOPE, GR_KERNEL_SIGMOID, GR_KERNEL_SCALE,
+        GR_KERNEL_SQUARE,
+        GR_KERNEL_SQRT,
+        GR_KERNEL_LOG,
+        GR_KERNEL_LOG1P,
+        GR_KERNEL_SIGN,
+        GR_KERNEL_SOFTPLUS,
+        GR_KERNEL_ADD,
+        GR_KERNEL_SUB,
+        GR_KERNEL_MUL,
+        GR_KERNEL_DIV,
+        GR_KERNEL_POW,
+        GR_KERNEL_TIMES,
+        GR_KERNEL_SIGMOID_VJP,
+        GR_KERNEL_SOFTPLUS_VJP,
+        GR_KERNEL_TANH_VJP,
+        GR_KERNEL_BCE,
+        GR_KERNEL_BCE_WITH_LOGITS,
+        GR_KERNEL_SIGMOID_SLOPE,
+        GR_KERNEL_TANH_SLOPE,
+        GR_KERNEL_SIGMOID,
+        GR_KERNEL_SCALE,
     };
     for (int r = 0; r < COUNT_OF(computed); r++)
         for (int ktype = 0; ktype < GR_KTYPES; ktype++) {
