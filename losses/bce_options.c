@@ -364,12 +364,14 @@ static gr_status scaled_run(const gr_call *call)
     gr_convert(gr_type(call->in[1]), gr_bytes(call->in[1]), GR_F64, &g, 1);
     if (call->in[2])
         gr_convert(gr_type(call->in[2]), gr_bytes(call->in[2]), GR_F64, &divisor, 1);
-    const double factor = g / divisor;
     scaling s = {
         .call = call,
         .kernel = call->ctx->kernels->map[GR_KERNEL_SCALE][gr_ktype(gr_type(call->out))],
-        .factor = {factor, fma(-factor, divisor, g) / divisor},
     };
+    if (divisor != 0) { /* a mean over nothing has no gradient */
+        s.factor.factor = g / divisor;
+        s.factor.rest = fma(-s.factor.factor, divisor, g) / divisor;
+    }
     gr_parallel_for(gr_threads_for(call->ctx, count), (count + GR_BLOCK - 1) / GR_BLOCK,
                     scale_block, &s);
     return GR_OK;
@@ -394,7 +396,7 @@ static gr_tensor *scaled(const gr_node *n, gr_tensor *ahead, gr_tensor *g)
     const gr_bce_attributes *a = n->attributes;
     const double divisor = a->reduction == GR_MEAN ? (double)gr_count(n->in[X]) : 1;
     if (a->reduction == GR_NONE) /* in the dtype of ahead, so that a half is rounded only once */
-        return gr_loss_product(ahead, gr_cast(g, gr_type(ahead)));
+        return gr_loss_product(gr_cast(g, gr_type(ahead)), ahead);
     gr_tensor *in[] = {ahead, g, is_counted(a) ? n->outs[DENOMINATOR] : NULL};
     return gr_apply_in(n->ctx, &scaled_op, 3, in, &divisor);
 }
@@ -461,6 +463,12 @@ gr_tensor *gr_bce_compose(const gr_bce_kind *kind, const gr_node *n, gr_tensor *
     gr_tensor *y = masked(mask, gr_cast(in[Y], dtype), 0);
     gr_tensor *w = in[W] ? masked(mask, gr_cast(in[W], dtype), 0) : NULL;
     gr_tensor *p = in[P] ? masked(mask, gr_cast(in[P], dtype), 1) : NULL;
+    if (a->kernel.balanced && kind->input == GR_BCE_OF_LOGITS) {
+        y = gr_focal_unbounded(y, x);
+        w = w ? gr_focal_unbounded(w, x) : NULL;
+        p = p ? gr_focal_unbounded(p, x) : NULL;
+        x = gr_focal_finite(x);
+    }
     gr_tensor *t = smooth(y, a->kernel.label_smoothing);
     gr_tensor *losses = focus(kind, &a->kernel, x, t, kind->elements(x, t, p));
     losses = w ? gr_loss_product(w, losses) : losses;

@@ -159,13 +159,13 @@ static gr_tensor *reduce(const labels *l, gr_tensor *losses, gr_tensor *weights,
     if (reduction != GR_MEAN)
         return gr_reduce_losses(losses, reduction);
     gr_tensor *counted = weights ? weights : gr_cast(l->kept, gr_dtype_of(losses));
-    return gr_div(gr_reduce_losses(losses, GR_SUM), gr_reduce_losses(counted, GR_SUM));
+    return gr_loss_mean_of(gr_reduce_losses(losses, GR_SUM), gr_reduce_losses(counted, GR_SUM));
 }
 
 /* -(sum over c of w[c] logp[c]); 0 for an ignored sample. */
 static gr_tensor *over_all_classes(const labels *l, gr_tensor *logp, gr_tensor *w)
 {
-    gr_tensor *all = gr_neg(gr_loss_sum_along(w ? gr_mul(w, logp) : logp, l->axis));
+    gr_tensor *all = gr_neg(gr_loss_sum_along(w ? gr_loss_product(w, logp) : logp, l->axis));
     return gr_where(gr_reshape(l->kept, gr_shape_of(all)), all, number(all, 0));
 }
 
@@ -190,11 +190,12 @@ static gr_tensor *nll(const labels *l, gr_tensor *logp, gr_tensor *weight, doubl
     gr_tensor *weights = w ? pick(l, w) : NULL;
     gr_tensor *losses = gr_neg(pick(l, logp));
     if (w)
-        losses = gr_mul(weights, losses);
+        losses = gr_loss_product(weights, losses);
     if (e != 0) {
         const smoothing s = smoothing_of(e, l->classes);
         gr_tensor *all = over_all_classes(l, logp, w);
-        losses = gr_add(gr_mul(losses, number(losses, s.rest)), gr_mul(all, number(all, s.share)));
+        losses = gr_add(gr_loss_product(number(losses, s.rest), losses),
+                        gr_mul(all, number(all, s.share)));
     }
     return reduce(l, losses, weights, reduction);
 }
@@ -221,7 +222,8 @@ gr_tensor *gr_nll_with(gr_tensor *input, const gr_nll_args *args)
 
 /* ---- Cross entropy --------------------------------------------------------------------------- */
 
-/* -sum over c of w[c] y'[c] logp[c], with y' = y (1-e) + e/C. The mean is over all samples. */
+/* -sum over c of w[c] y'[c] logp[c], with y' = y (1-e) + e/C. A class with y' = 0 or w = 0 does not
+   count, even if its probability is 0. The mean is over all samples. */
 static gr_tensor *of_probabilities(gr_tensor *logp, gr_tensor *y, gr_tensor *weight, double e,
                                    gr_reduction reduction)
 {
@@ -229,9 +231,9 @@ static gr_tensor *of_probabilities(gr_tensor *logp, gr_tensor *y, gr_tensor *wei
         const smoothing s = smoothing_of(e, classes_of(logp));
         y = gr_add(gr_mul(y, number(y, s.rest)), number(y, s.share));
     }
-    gr_tensor *terms = gr_mul(y, logp);
+    gr_tensor *terms = gr_loss_product(y, logp);
     if (weight)
-        terms = gr_mul(terms, along_classes(logp, weight));
+        terms = gr_loss_product(along_classes(logp, weight), terms);
     return gr_reduce_losses(gr_neg(gr_loss_sum_along(terms, class_axis(logp))), reduction);
 }
 

@@ -1,9 +1,9 @@
-/* focal.c - the focal factor of a logit: F = m^gamma, where m is the probability of the wrong class.
+/* focal.c - the focal factor of a logit: F = m^gamma, with the probability m of the wrong class.
  *
  *     m = t s(-x) + (1-t) s(x)
  *
- * Far on the right side of 0, m falls like e^-|x|. A slope formed as gamma m^(gamma-1) dm would be a
- * product of a huge and a tiny number there. This form has neither:
+ * Far on the right side of 0, m falls like e^-|x|. A slope formed as gamma m^(gamma-1) dm would be
+ * a product of a huge and a tiny number there. This form has neither:
  *
  *     dF/dx = gamma F (1-2t) w,   w = s(x) s(-x) / m
  *
@@ -14,6 +14,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "losses/losses.h"
+#include <math.h>
 
 /* The run of both ops: the first operand is the value. */
 #define WITH_RULE(NAME)                                                                            \
@@ -89,4 +90,50 @@ gr_tensor *gr_focal_factor(gr_tensor *x, gr_tensor *t, double gamma)
 {
     gr_tensor *value = gr_pow(wrong(gr_detach(x), gr_detach(t)), gamma);
     return gr_apply_with(&factor_row.op, 3, (gr_tensor *[]){value, x, t}, &gamma);
+}
+
+/* ---- Infinite logits ------------------------------------------------------------------------- */
+
+static gr_tensor *is_infinite(gr_tensor *x) { return gr_equal(gr_abs(x), number(x, INFINITY)); }
+
+/* finite(x): 2^100 with the sign of x where x is infinite;  dx = g */
+static void finite_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    (void)n;
+    dx[1] = g;
+}
+static const gr_row finite_row = {{.name = "finite",
+                                   .formula = "a",
+                                   .kind = GR_ELEMENTWISE,
+                                   .arity = 2,
+                                   .flags = GR_OP_STRIDED,
+                                   .run = gr_elementwise_run,
+                                   .vjp = finite_vjp,
+                                   .reads = {GR_READS_NOTHING, GR_READS_NOTHING}},
+                                  GR_KERNEL_COPY};
+gr_tensor *gr_focal_finite(gr_tensor *x)
+{
+    gr_tensor *x0 = gr_detach(x), *large = gr_mul(number(x, 0x1p100), gr_sign(x0));
+    gr_tensor *value = gr_where(is_infinite(x0), large, x0);
+    return gr_apply_with(&finite_row.op, 2, (gr_tensor *[]){value, x}, NULL);
+}
+
+/* unbounded(y, x) = y;  dy = g, and g times infinity where x is infinite */
+static void unbounded_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    gr_tensor *large = gr_loss_product(g, number(g, INFINITY));
+    dx[0] = gr_where(is_infinite(n->in[1]), large, g);
+}
+static const gr_row unbounded_row = {{.name = "unbounded",
+                                      .formula = "a",
+                                      .kind = GR_ELEMENTWISE,
+                                      .arity = 2,
+                                      .flags = GR_OP_STRIDED,
+                                      .run = gr_elementwise_run,
+                                      .vjp = unbounded_vjp,
+                                      .reads = {GR_READS_IN(1)}},
+                                     GR_KERNEL_COPY};
+gr_tensor *gr_focal_unbounded(gr_tensor *y, gr_tensor *x)
+{
+    return gr_apply_with(&unbounded_row.op, 2, (gr_tensor *[]){y, gr_detach(x)}, NULL);
 }

@@ -20,7 +20,7 @@ gr_tensor *gr_loss_one_minus(gr_tensor *y);
 gr_tensor *gr_loss_blend(gr_tensor *t, gr_tensor *a, gr_tensor *b);
 gr_tensor *gr_loss_times(gr_tensor *p, gr_tensor *a);
 
-/* a b, where 0 times an infinity is 0 (product.c). */
+/* a b; 0 if a is 0 and b infinite (product.c). */
 gr_tensor *gr_loss_product(gr_tensor *a, gr_tensor *b);
 
 /* sum / count. If count is 0 the mean is NaN and has no gradient: no order of derivative is NaN. */
@@ -71,6 +71,13 @@ gr_tensor *gr_bce_apply(const gr_op *op, gr_tensor *x, const gr_bce_args *args);
 /* (t s(-x) + (1-t) s(x))^gamma, whose derivatives of every order keep their digits in both tails
    (focal.c). */
 gr_tensor *gr_focal_factor(gr_tensor *x, gr_tensor *t, double gamma);
+
+/* With alpha the loss is a product of two functions of y, and at an infinite logit its slope in y
+   would be a difference of infinities. finite(x) is a large number there, with slope 1.
+   unbounded(y, x) is y: the gradient that it gets becomes infinite there, unless it is 0
+   (focal.c). */
+gr_tensor *gr_focal_finite(gr_tensor *x);
+gr_tensor *gr_focal_unbounded(gr_tensor *y, gr_tensor *x);
 
 /* The columns that the elementwise ops of x, y and p share (p may be NULL). The gradient of each
    operand reads the other two. That of x reads x, too. */

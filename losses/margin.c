@@ -42,7 +42,7 @@ gr_tensor *gr_soft_margin_with(gr_tensor *input, const gr_loss_args *args)
     gr_tensor *x, *y;
     if (!gr_loss_ready("soft_margin", input, args->target, args->reduction, &x, &y))
         return x;
-    return gr_loss_done(gr_softplus(gr_mul(gr_neg(y), x)), args->reduction, input);
+    return gr_loss_done(gr_softplus(gr_loss_product(gr_neg(y), x)), args->reduction, input);
 }
 
 /* The mean over the classes (the last axis) of binary cross entropy with logits. */

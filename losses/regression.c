@@ -76,17 +76,82 @@ gr_tensor *gr_smooth_l1_with(gr_tensor *input, const gr_smooth_l1_args *args)
     return gr_loss_done(smooth_l1(x, y, args->beta), args->reduction, input);
 }
 
+/* ---- Operands that may not be below 0 -------------------------------------------------------- */
+
+/* The attributes hold a number that stands for the names in messages: they hold no pointer. */
+enum { VARIANCE, RATE };
+static const struct {
+    const char *op, *operand;
+} checks[] = {{"gaussian_nll", "variance"}, {"poisson_nll", "rate"}};
+
+static gr_status checked_shape(const gr_call *call, gr_form *results)
+{
+    const gr_tensor *x = call->in[0];
+    *results = (gr_form){.dtype = gr_type(x), .shape = gr_shape_of(x)};
+    return GR_OK;
+}
+
+static gr_status raise_negative(const gr_call *call, int64_t i, double value)
+{
+    const int64_t which = *(const int64_t *)call->attributes;
+    const gr_dims shape = gr_shape_of(call->in[0]), position = gr_dims_position(&shape, i);
+    return gr_fail(call->ctx, GR_ERROR_DOMAIN, checks[which].op,
+                   "%s at %s of shape %s is %g, below 0", checks[which].operand,
+                   gr_dims_text(&position).text, gr_dims_text(&shape).text, value);
+}
+
+static gr_status checked_run(const gr_call *call)
+{
+    const gr_tensor *x = call->in[0];
+    const gr_dims shape = gr_shape_of(x);
+    const int64_t count = gr_count(x);
+    gr_reader reader;
+    gr_reader_begin(&reader, x, &shape);
+    gr_reader_read(&reader, 0, count, gr_type(x), gr_bytes(call->out));
+    for (int64_t start = 0; start < count; start += GR_CHUNK) {
+        double values[GR_CHUNK];
+        const int64_t length = count - start < GR_CHUNK ? count - start : GR_CHUNK;
+        gr_reader_read(&reader, start, length, GR_F64, values);
+        for (int64_t i = 0; i < length; i++)
+            if (values[i] < 0)
+                return raise_negative(call, start + i, values[i]);
+    }
+    return GR_OK;
+}
+
+static void checked_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    (void)n;
+    dx[0] = g;
+}
+
+/* checked(x): x's elements. DOMAIN if one is below 0.  dx = g */
+static const gr_op checked_op = {.name = "checked",
+                                 .flags = GR_OP_STRIDED,
+                                 .arity = 1,
+                                 .attributes_size = sizeof(int64_t),
+                                 .shape = checked_shape,
+                                 .run = checked_run,
+                                 .vjp = checked_vjp,
+                                 .reads = {GR_READS_NOTHING}};
+static gr_tensor *checked(gr_tensor *x, int64_t which)
+{
+    return gr_apply_with(&checked_op, 1, &x, &which);
+}
+
 /* ---- Likelihoods and divergences ------------------------------------------------------------- */
 
-/* y (log y - x). If log_target, y is a logarithm and the loss is e^y (y - x). 0 log 0 is 0, with
-   gradient 0. */
+/* y (log y - x). If log_target, y is a logarithm and the loss is e^y (y - x). A probability of 0
+   does not count: 0 log 0 is 0, with gradient 0, and so is 0 times an x of -inf. */
 static gr_tensor *kl_div(gr_tensor *x, gr_tensor *y, bool log_target)
 {
-    if (log_target)
-        return gr_mul(gr_exp(y), gr_sub(y, x));
-    gr_tensor *zero = number(y, 0), *nothing = gr_equal(y, zero);
+    gr_tensor *nothing = gr_equal(y, number(y, log_target ? -INFINITY : 0)), *zero = number(y, 0);
+    if (log_target) {
+        gr_tensor *some = gr_where(nothing, zero, y);
+        return gr_where(nothing, zero, gr_loss_product(gr_exp(some), gr_sub(some, x)));
+    }
     gr_tensor *y_log_y = gr_mul(y, gr_log(gr_where(nothing, number(y, 1), y)));
-    return gr_sub(gr_where(nothing, zero, y_log_y), gr_mul(y, x));
+    return gr_sub(gr_where(nothing, zero, y_log_y), gr_loss_product(y, x));
 }
 
 gr_tensor *gr_kl_div_with(gr_tensor *input, const gr_kl_div_args *args)
@@ -118,12 +183,29 @@ static gr_tensor *stirling(gr_tensor *y)
     return gr_where(small, number(y, 0), gr_add(gr_sub(gr_mul(t, gr_log(t)), t), root));
 }
 
+/* e^x - y x for x, the log of a rate. At infinity e^x is larger than any y x. */
+static gr_tensor *poisson_of_log(gr_tensor *x, gr_tensor *y)
+{
+    gr_tensor *rate = gr_exp(x), *infinite = gr_equal(x, number(x, INFINITY));
+    return gr_where(infinite, rate, gr_sub(rate, gr_loss_product(y, x)));
+}
+
+/* x - y log(x + eps) for a rate x. At infinity x is larger than any y log x. 0 log 0 is 0, with
+   gradient 0. */
+static gr_tensor *poisson_of_rate(gr_tensor *x, gr_tensor *y, double eps)
+{
+    gr_tensor *infinite = gr_equal(x, number(x, INFINITY));
+    gr_tensor *rate = gr_add(x, number(x, eps)), *one = number(x, 1), *zero = number(x, 0);
+    gr_tensor *some = gr_where(gr_equal(rate, zero), one, rate);
+    gr_tensor *log = gr_log(gr_where(gr_equal(y, zero), some, rate));
+    return gr_where(infinite, x, gr_sub(x, gr_loss_product(y, log)));
+}
+
 gr_poisson_nll_args gr_poisson_nll_defaults(void)
 {
     return (gr_poisson_nll_args){GR_POISSON_NLL_DEFAULTS};
 }
 
-/* e^x - y x if x is the log of a rate; x - y log(x + eps) if x is a rate */
 gr_tensor *gr_poisson_nll_with(gr_tensor *input, const gr_poisson_nll_args *args)
 {
     args = args ? args : &(const gr_poisson_nll_args){GR_POISSON_NLL_DEFAULTS};
@@ -133,70 +215,14 @@ gr_tensor *gr_poisson_nll_with(gr_tensor *input, const gr_poisson_nll_args *args
     if (!gr_check_defaults(gr_ctx(input), "poisson_nll", args->from_defaults, "poisson_nll") ||
         !gr_loss_number(gr_ctx(input), "poisson_nll", "eps", args->eps, GR_LOSS_FROM_0))
         return gr_ctx(input)->failed;
-    gr_tensor *losses;
-    if (args->rate_input)
-        losses = gr_sub(x, gr_mul(y, gr_log(gr_add(x, number(x, args->eps)))));
-    else
-        losses = gr_sub(gr_exp(x), gr_mul(y, x));
+    gr_tensor *losses =
+        args->rate_input ? poisson_of_rate(checked(x, RATE), y, args->eps) : poisson_of_log(x, y);
     if (args->full)
         losses = gr_add(losses, stirling(y));
     return gr_loss_done(losses, args->reduction, input);
 }
 
 /* ---- Gaussian likelihood --------------------------------------------------------------------- */
-
-static gr_status variance_shape(const gr_call *call, gr_form *results)
-{
-    const gr_tensor *x = call->in[0];
-    *results = (gr_form){.dtype = gr_type(x), .shape = gr_shape_of(x)};
-    return GR_OK;
-}
-
-static gr_status raise_negative(const gr_call *call, int64_t i, double value)
-{
-    const gr_dims shape = gr_shape_of(call->in[0]), position = gr_dims_position(&shape, i);
-    return gr_fail(call->ctx, GR_ERROR_DOMAIN, "gaussian_nll",
-                   "variance at %s of shape %s is %g, below 0", gr_dims_text(&position).text,
-                   gr_dims_text(&shape).text, value);
-}
-
-static gr_status variance_run(const gr_call *call)
-{
-    const gr_tensor *x = call->in[0];
-    const gr_dims shape = gr_shape_of(x);
-    const int64_t count = gr_count(x);
-    gr_reader reader;
-    gr_reader_begin(&reader, x, &shape);
-    gr_reader_read(&reader, 0, count, gr_type(x), gr_bytes(call->out));
-    for (int64_t start = 0; start < count; start += GR_CHUNK) {
-        double values[GR_CHUNK];
-        const int64_t length = count - start < GR_CHUNK ? count - start : GR_CHUNK;
-        gr_reader_read(&reader, start, length, GR_F64, values);
-        for (int64_t i = 0; i < length; i++)
-            if (values[i] < 0)
-                return raise_negative(call, start + i, values[i]);
-    }
-    return GR_OK;
-}
-
-static void variance_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
-{
-    (void)n;
-    dx[0] = g;
-}
-
-/* checked_variance(x): x's elements. DOMAIN if one is below 0.  dx = g */
-static const gr_op variance_op = {.name = "checked_variance",
-                                  .flags = GR_OP_STRIDED,
-                                  .arity = 1,
-                                  .shape = variance_shape,
-                                  .run = variance_run,
-                                  .vjp = variance_vjp,
-                                  .reads = {GR_READS_NOTHING}};
-static gr_tensor *checked(gr_tensor *variance)
-{
-    return gr_apply_with(&variance_op, 1, &variance, NULL);
-}
 
 /* Finds a shape in which the variance broadcasts to x. The variance may have x's shape, or size 1
    along x's last axis. It may lack that axis (one number for each sample), or be 0-d. False after
@@ -258,7 +284,7 @@ gr_tensor *gr_gaussian_nll_with(gr_tensor *input, const gr_gaussian_nll_args *ar
         !gr_check_defaults(gr_ctx(input), op, args->from_defaults, op) ||
         !gr_loss_number(gr_ctx(input), op, "eps", args->eps, GR_LOSS_FROM_0))
         return failed;
-    gr_tensor *variance = gr_reshape(checked(args->variance), spread);
+    gr_tensor *variance = gr_reshape(checked(args->variance, VARIANCE), spread);
     gr_tensor *x = gr_loss_wide(input, input), *y = gr_loss_wide(args->target, input);
     gr_tensor *losses = gaussian_nll(x, y, gr_loss_wide(variance, input), args->eps, args->full);
     return gr_loss_done(losses, args->reduction, input);

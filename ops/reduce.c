@@ -15,11 +15,12 @@ gr_tensor *gr_sum_with(const gr_reduce_args *args)
                 : gr_null_context.failed;
 }
 
-/* mean(x) over axes = sum(x) / n;  dx = g / n, repeated */
+/* mean(x) over axes = sum(x) / n;  dx = g / n, repeated. If n is 0, no element gets it, and g is
+   not divided: a second derivative would be 0/0. */
 static void mean_vjp(const gr_node *n, gr_tensor *g, gr_tensor **dx)
 {
-    const gr_reduce_attributes *attributes = n->attributes;
-    dx[0] = gr_reduce_spread(n, gr_div(g, gr_scalar(n->ctx, attributes->divisor)));
+    const double divisor = ((const gr_reduce_attributes *)n->attributes)->divisor;
+    dx[0] = gr_reduce_spread(n, gr_div(g, gr_scalar(n->ctx, divisor == 0 ? 1 : divisor)));
 }
 static const gr_op mean_op = {.name = "mean",
                               .kind = GR_REDUCTION,

@@ -26,7 +26,7 @@ static double or_special(double usual)
 static double any_real(void) { return or_special(draw(-4, 4)); }
 static double logit(void) { return or_special(draw(-30, 30)); }
 static double log_probability(void) { return or_special(draw(-20, 0)); }
-static double rate(void) { return or_special(draw(0.1, 5)); }
+static double rate(void) { return fabs(or_special(draw(0.1, 5))); } /* not below 0 */
 static double count(void) { return (double)(draw_bits() % 6); }
 static double variance(void) { return draw_bits() % 16 ? draw(0.1, 3) : 0; }
 static double mask(void) { return draw_bits() % 4 != 0; }

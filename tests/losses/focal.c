@@ -48,7 +48,8 @@ static void measure(worst *w, gr_dtype dtype, double got, long double want, long
     double off = (double)(fabsl(got - want) / fmaxl(fabsl(want), size / 10));
     if (fabsl(want) < tiny && fabs(got) < 2 * tiny)
         off = 0;
-    if (off <= w->off) /* false for NaN */
+    off = isnan(off) ? INFINITY : off;
+    if (off <= w->off)
         return;
     *w = at;
     w->off = off;
