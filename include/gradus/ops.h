@@ -67,8 +67,13 @@ GR_API gr_tensor *gr_greater(gr_tensor *a, gr_tensor *b);
 GR_API gr_tensor *gr_greater_equal(gr_tensor *a, gr_tensor *b);
 
 /* a where condition is not 0, b elsewhere. condition: any dtype, no gradient; it broadcasts with a
-   and b. The operand that is not chosen influences neither value nor gradient, even if it is
-   NaN. */
+   and b. An element that is not chosen changes nothing, even if it is NaN, and its gradient is 0.
+   This holds for a and b themselves, but not for what they are made of. In gr_where(m, gr_sqrt(x),
+   x) the 0 goes on to the rule of gr_sqrt, which divides it by 2 sqrt(x): NaN for x <= 0. So choose
+   a safe operand as well:
+       one = gr_scalar_like(x, 1);
+       y = gr_where(m, gr_sqrt(gr_where(m, x, one)), x);
+   has the gradient of x where m is 0. Use the same form for gr_log, gr_div and gr_pow. */
 GR_API gr_tensor *gr_where(gr_tensor *condition, gr_tensor *a, gr_tensor *b);
 
 /* ---- Reductions ------------------------------------------------------------------------------ */

@@ -89,13 +89,13 @@ Test(special, fused_and_recorded_gradients_are_the_same)
 {
     for (int i = 0; i < 400; i++) {
         cr_assert_eq(gr_scope_begin(ctx), GR_OK);
-        form f = {.logits = i % 4 > 0, .has_weight = draw_bits() % 2};
+        form f = {.logits = i % 4 > 0, .args = gr_bce_defaults(), .has_weight = draw_bits() % 2};
         f.has_pos_weight = draw_bits() % 2;
         f.has_mask = draw_bits() % 2;
         f.args.reduction = (gr_reduction)(draw_bits() % 3);
         f.args.denominator = (gr_denominator)(draw_bits() % 3);
         f.args.gamma = PICK(0, 0, 0.5, 1, 2);
-        f.args.alpha = PICK(0, 0, 1, 0.3);
+        f.args.alpha = PICK(GR_NO_ALPHA, GR_NO_ALPHA, 0, 1, 0.3);
         f.args.label_smoothing = PICK(0, 0, 0, 0.4);
         compare(&f, i % 2 ? GR_F32 : GR_F64);
         cr_assert_eq(gr_scope_end(ctx), GR_OK);

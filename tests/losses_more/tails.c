@@ -155,7 +155,10 @@ Test(tails, the_checker_agrees_on_every_loss_up_to_60)
             s.reduction = i % 2 ? GR_SUM : GR_NONE;
             gr_tensor *x = sample(ctx, GR_F64, gr_shape(2, 3), -60, 60);
             gr_gradcheck_report report;
-            const gr_gradcheck_args args = {.order = 2, .report = &report, .name = losses[k]};
+            gr_gradcheck_args args = gr_gradcheck_defaults();
+            args.order = 2;
+            args.report = &report;
+            args.name = losses[k];
             const gr_status status = gr_gradcheck_with(run_spec, &s, gr_list(x), &args);
             if (status != GR_OK)
                 gr_gradcheck_print(&report, stderr);
@@ -289,7 +292,8 @@ Test(tails, a_class_of_weight_0_may_be_impossible)
 Test(tails, a_negative_rate_is_refused)
 {
     gr_tensor *x = gr_from_data(ctx, GR_F32, gr_shape(2), (float[]){1, -0.5f});
-    gr_poisson_nll_with(x, &(gr_poisson_nll_args){.target = gr_ones_like(x), .rate_input = true});
+    gr_poisson_nll_with(x, &(gr_poisson_nll_args){GR_POISSON_NLL_DEFAULTS,
+                                                  .target = gr_ones_like(x), .rate_input = true});
     expect_error(ctx, GR_ERROR_DOMAIN, "poisson_nll: rate at [1] of shape [2] is -0.5, below 0");
 }
 

@@ -71,3 +71,18 @@ Test(regressions, probabilities_of_0_and_1_have_finite_mixed_slopes)
         cr_expect(isfinite(gr_item(gr_grad(slope, x))));
     }
 }
+
+/* Where the condition is 0, the gradient of what stands behind gr_sqrt was 0 times infinity. */
+Test(regressions, a_masked_sqrt_has_a_gradient)
+{
+    gr_tensor *x = gr_variable(gr_from_data(ctx, GR_F64, gr_shape(3), (double[]){-1, 0, 4}));
+    gr_tensor *m = gr_greater(x, gr_scalar(ctx, 0)), *one = gr_scalar_like(x, 1);
+    gr_tensor *y = gr_where(m, gr_sqrt(gr_where(m, x, one)), x), *plain;
+    cr_assert_eq((int)gr_grad_with(y, (gr_tensors){1, &x}, &plain, NULL), GR_OK);
+    EXPECT_VALUES(plain, 1, 1, 0.25);
+    EXPECT_VALUES(gr_grad(sum_of(y), x), 1, 1, 0.25);
+    /* The form that the header of gr_where warns of. */
+    gr_tensor *bad = gr_grad(sum_of(gr_where(m, gr_sqrt(x), x)), x);
+    cr_expect(isnan(gr_get(bad, gr_index(0))));
+    cr_expect_eq(gr_get(bad, gr_index(2)), 0.25);
+}

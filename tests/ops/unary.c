@@ -245,6 +245,75 @@ Test(unary, narrow_gradients)
     expect_fine(ctx);
 }
 
+/* ---- Derivatives in closed form -------------------------------------------------------------- */
+
+#define L(f) static long double f(long double x)
+L(s) { return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x)); }
+L(sigmoid_1) { return s(x) * s(-x); }
+L(sigmoid_2) { return -tanhl(x / 2) * sigmoid_1(x); }
+L(sigmoid_3) { return sigmoid_1(x) * (powl(tanhl(x / 2), 2) - 2 * sigmoid_1(x)); }
+L(tanh_1) { return 4 * s(2 * x) * s(-2 * x); }
+L(tanh_2) { return -2 * tanhl(x) * tanh_1(x); }
+L(tanh_3) { return tanh_1(x) * (4 * powl(tanhl(x), 2) - 2 * tanh_1(x)); }
+#undef L
+
+/* The bars are in units of the last place, for the derivatives of order 1 to 3. Order 3 crosses
+   0. */
+static const struct tail_row {
+    const char *name;
+    gr_tensor *(*call)(gr_tensor *x);
+    long double (*exact[3])(long double x);
+    double most[3];
+} tail_rows[] = {{"sigmoid", gr_sigmoid, {sigmoid_1, sigmoid_2, sigmoid_3}, {5, 8, 200}},
+                 {"tanh", gr_tanh, {tanh_1, tanh_2, tanh_3}, {5, 8, 200}},
+                 {"softplus", gr_softplus, {s, sigmoid_1, sigmoid_2}, {4, 5, 8}}};
+
+/* Both signs of every size from 1e-30 to 100 (f32) or 700 (f64). */
+enum { TAIL = 2000 };
+static gr_tensor *tails_of(gr_dtype dtype)
+{
+    static double x[TAIL];
+    for (int i = 0; i < TAIL; i++) {
+        const double size = 1e-30 * pow(dtype == GR_F32 ? 1e32 : 7e32, (i / 2) / (TAIL / 2 - 1.0));
+        x[i] = i % 2 ? -size : size;
+    }
+    return gr_variable(gr_cast(gr_from_data(ctx, GR_F64, gr_shape(TAIL), x), dtype));
+}
+
+Test(unary, derivatives_keep_their_digits_near_0_and_in_the_tails)
+{
+    for (int dtype = GR_F32; dtype <= GR_F64; dtype++)
+        EACH_ROW(row, tail_rows) {
+            gr_tensor *x = tails_of(dtype), *y = row->call(x);
+            double *at = values_of(x);
+            for (int order = 0; order < 3; order++) {
+                gr_tensor *plain;
+                cr_assert_eq(gr_grad_with(sum_of(y), gr_list(x), &plain, NULL), GR_OK);
+                y = gr_grad(sum_of(y), x);
+                double *got[2] = {values_of(plain), values_of(y)}, worst = 0, where = 0;
+                for (int i = 0; i < 2 * TAIL; i++) {
+                    const long double want = row->exact[order](at[i / 2]);
+                    const double off = ulps(dtype, got[i % 2][i / 2], want);
+                    where = off > worst ? at[i / 2] : where;
+                    worst = fmax(worst, isnan(off) ? INFINITY : off);
+                }
+                cr_expect_leq(worst, row->most[order], "f%d %s, order %d: %g ulp at %g",
+                              dtype == GR_F32 ? 32 : 64, row->name, order + 1, worst, where);
+                free(got[0]), free(got[1]);
+            }
+            free(at);
+        }
+    expect_fine(ctx);
+}
+
+/* In f32 this was -2.086e-6. */
+Test(unary, second_derivative_of_tanh_at_a_millionth)
+{
+    gr_tensor *x = gr_variable(gr_full(ctx, GR_F32, gr_shape(), 1e-6));
+    const double got = gr_item(gr_grad(gr_grad(gr_tanh(x), x), x));
+    cr_expect_float_eq(got / -2e-6, 1, 1e-7);
+}
+
 /* ---- The same bits whatever runs it ---------------------------------------------------------- */
 
 /* The first row is large enough for seven threads, the others for two, because all share one
