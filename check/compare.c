@@ -63,7 +63,7 @@ static gr_reference of_estimate(const gr_checker *c, const gr_estimate *e, int64
     if (e->doubt > 1 && e->kinks >= 2)
         return at_kink(e, further(c->plain[at], c->recorded[at], e->slope));
     const bool zero = c->plain[at] == 0 && c->recorded[at] == 0;
-    const bool after_kink = c->order == 2 && (c->kinked[column] || c->kinked[row]);
+    const bool after_kink = c->order == 2 && c->kinked[column];
     return (gr_reference){.numeric = e->slope,
                           .noise = e->noise,
                           .scale = e->scale,
@@ -88,10 +88,8 @@ static bool refer_column(gr_checker *c, int64_t column)
 static void refer_upstream(gr_checker *c, int64_t row)
 {
     gr_reference *to = c->references + row * gr_checker_width(c) + c->columns;
-    for (int64_t i = 0; i < c->upstream; i++) {
+    for (int64_t i = 0; i < c->upstream; i++)
         to[i] = c->first[i * c->columns + row];
-        to[i].kink = to[i].kink || (c->kinked[row] && !isfinite(to[i].noise));
-    }
 }
 
 /* ---- Judgement ------------------------------------------------------------------------------- */
@@ -149,7 +147,7 @@ static bool add_tremble(gr_checker *c, bool record, double *sizes)
     if (!gr_checker_tremble(c, take_jacobian, &record, count, sizes))
         return false;
     for (int64_t at = 0; at < count; at++)
-        c->references[at].noise += c->references[at].kink ? 0 : 8 * sizes[at];
+        c->references[at].noise += 8 * sizes[at];
     return true;
 }
 

@@ -115,12 +115,12 @@ static void set_scale(const gr_checker *c, const gr_stencil *s, double x, int64_
     e->scale = fmax(e->rise, fmin(size, c->row_scale[j]));
 }
 
-/* True if `e` is to replace `best`: it has less noise, compared with the tolerance. */
+/* True if `e` is to replace `best`. */
 static bool is_better(const gr_estimate *e, const gr_estimate *best)
 {
     if (fabs(e->slope - best->slope) > e->noise + best->noise)
         return e->level < best->level;
-    return e->doubt < best->doubt || (e->doubt == best->doubt && e->noise < best->noise);
+    return e->noise < best->noise;
 }
 
 /* Keeps the better one of two estimates. */

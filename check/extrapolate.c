@@ -14,8 +14,8 @@
  *             of one side contain G(x), and spread shows it.)
  *   rounding  of G, in the finest difference
  *
- * If the points of one side have no finite value, the other side alone gives the derivative. But
- * there is no test of the middle then, so larger steps do not count. Nor do they for kinks.
+ * If the points of one side have no finite value, the other side alone gives the derivative. A kink
+ * that only larger steps show lies elsewhere.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -146,7 +146,7 @@ gr_estimate gr_checker_extrapolate(const gr_checker *c, const gr_stencil *s, dou
         e.slope = slope_at_border(s, &g, &error);
     else if (first && second)
         e.slope = slope_of_both_sides(s, &g, &error);
-    else if ((first || second) && s->level <= 0)
+    else if (first || second)
         e.slope = slope_of_side(s, &g, first ? 0 : STEPS, x, &error);
     if (!first || !second)
         e.rounding *= 4; /* larger weights */

@@ -324,6 +324,7 @@ Test(gradcheck, a_composed_rule_cannot_hide_behind_a_fused_one)
     fault = SCALED;
     gr_op op = bump_composed_wrong;
     cr_expect_eq(gr_gradcheck(bumps, &op, gr_list(points()), .report = &report), GR_ERROR_GRADIENT);
+    cr_expect_eq(report.reason, GR_CHECK_WRONG);
     cr_expect_eq(report.bad, 6);
 }
 
@@ -445,6 +446,22 @@ Test(gradcheck, a_large_constant_hides_nothing_silently)
     cr_expect_eq(gr_gradcheck(half_of_a_square, &offset, gr_list(VECTOR(1)), .report = &report),
                  GR_OK);
     cr_expect_eq(report.unsure, 1);
+}
+
+static gr_tensor *half_beyond_a_clamp(gr_tensors in, void *data)
+{
+    gr_tensor *x = in.at[0], *half = gr_mul(x, gr_scalar_like(x, 0.5));
+    gr_tensor *y = gr_minimum(x, gr_scalar_like(x, 1));
+    (void)data;
+    return gr_add(gr_add(y, gr_sub(half, gr_detach(half))), gr_scalar_like(x, 1e12));
+}
+
+/* The large number asks for steps that reach the kink at 1. */
+Test(gradcheck, a_kink_far_away_excuses_nothing)
+{
+    cr_expect_eq(gr_gradcheck(half_beyond_a_clamp, NULL, gr_list(VECTOR(1.5)), .report = &report),
+                 GR_ERROR_GRADIENT);
+    cr_expect_eq(report.kinks, 0);
 }
 
 static gr_tensor *relu(gr_tensors in, void *slope)
@@ -578,6 +595,23 @@ Test(gradcheck, differences_stay_inside_the_domain)
     gr_tensor *x = VECTOR(0, 1, 0.5, 1e-9, 1 - 1e-9, 0.001, 0.999);
     EXPECT_PASSED(49 + 49 + 49, bumps, gr_list(x), .order = 2, .low = 0, .high = 1);
     EXPECT_PASSED(7 + 49 + 7, bump_mean, gr_list(x), .order = 2, .low = 0, .high = 1);
+}
+
+static gr_tensor *bumps_beside_a_large_number(gr_tensors in, void *data)
+{
+    return gr_add(bumps(in, data), gr_scalar_like(in.at[0], 1e10));
+}
+
+/* The large number asks for larger steps, and those leave the domain, which was not given. */
+Test(gradcheck, larger_steps_do_not_leave_the_domain)
+{
+    fault = NARROW;
+    gr_tensor *x = VECTOR(0.5, 0.25);
+    cr_expect_eq(gr_gradcheck(bumps_beside_a_large_number, NULL, gr_list(x), .report = &report),
+                 GR_OK, "%s", gr_error_message(ctx));
+    cr_expect_gt(report.unsure, 0);
+    cr_expect_eq(gr_error(ctx), GR_OK);
+    cr_expect(same_bits(x, (double[]){0.5, 0.25}));
 }
 
 Test(gradcheck, wrong_gradients_at_a_border_are_caught)

@@ -74,11 +74,14 @@ static gr_tensor *targets(gr_tensor *x)
     HARD(odd_pole, 2, SURE, AT(3e-7), gr_div(x, plus(gr_square(x), 1e-12)))                        \
     HARD(exponential_below_overflow, 2, SURE, AT(709), gr_exp(x))                                  \
     HARD(exponential_at_overflow, 2, SURE, AT(709.78271289338397), gr_exp(x))                      \
+    HARD(overflow_in_the_rule_alone, 1, SURE, AT(7.09e7), gr_exp(times(x, 1e-5)))                  \
     HARD(exponential_near_underflow, 2, SURE, AT(-700, -300), gr_exp(x))                           \
     HARD(square_near_overflow, 1, SURE, AT(1e153, -1e153), gr_square(x))                           \
     HARD(softplus_far_out, 2, SURE, AT(700, -700, 0, 30, -30), gr_softplus(x))                     \
     HARD(power_at_its_border, 1, UNSURE, AT(0, 1), gr_pow(x, 1.5))                                 \
     HARD(power_near_its_border, 2, SURE, AT(1e-6, 1), gr_pow(x, 1.5))                              \
+    HARD(alone_among_nans, 1, UNSURE, AT(0),                                                       \
+         gr_where(gr_equal(x, gr_scalar_like(x, 0)), x, gr_log(plus(gr_neg(gr_abs(x)), -1))))      \
     HARD(entropy_near_0, 2, SURE, AT(1e-6, 0.5, 1), product(x, gr_log(x)))                         \
     /* Steps and peaks that a coarse stencil does not see. */                                      \
     HARD(steep_step, 2, SURE, AT(5e-6), gr_tanh(times(x, 1e5)))                                    \
@@ -88,6 +91,7 @@ static gr_tensor *targets(gr_tensor *x)
     HARD(step_on_a_slope, 2, SURE, AT(2e-5), gr_add(x, gr_tanh(times(x, 1e5))))                    \
     HARD(narrow_peak, 2, SURE, AT(1e-4), gaussian(times(x, 1e4)))                                  \
     HARD(narrow_peak_top, 2, SURE, AT(0), gaussian(times(x, 1e4)))                                 \
+    HARD(narrow_peak_on_a_slope, 2, SURE, AT(0), gr_add(gaussian(times(x, 1e4)), gr_tanh(x)))      \
     HARD(narrow_peak_away_from_0, 2, SURE, AT(3.0001), gaussian(times(plus(x, -3), 1e4)))          \
     HARD(steep_sigmoid, 2, SURE, AT(1e-7, -3e-7), gr_sigmoid(times(x, 1e7)))                       \
     /* Kinks. */                                                                                   \
@@ -119,12 +123,14 @@ static gr_tensor *targets(gr_tensor *x)
     HARD(mixed_scales, 2, SURE, AT(1, 2), gr_add(times(gr_exp(x), 1e-8), gr_square(x)))            \
     /* Gradients that vanish. */                                                                   \
     HARD(minimum_of_a_square, 2, SURE, AT(0, -0.0, 1), gr_square(x))                               \
+    HARD(minimum_beside_overflow, 2, SURE, AT(0, -0.0), product(gr_square(x), gr_exp(x)))          \
     HARD(minimum_of_a_fourth_power, 2, SURE, AT(0, 1), gr_square(gr_square(x)))                    \
     HARD(saddle, 2, SURE, AT(0, 0), gr_sub(total(gr_square(x)), gr_square(total(x))))              \
     HARD(constant, 2, SURE, AT(1, 2), gr_ones_like(x))                                             \
     HARD(linear, 2, SURE, AT(1, -2, 1e6), times(x, 3))                                             \
     HARD(nothing_but_rounding, 1, SURE, AT(0.1, 0.7), gr_sub(plus(x, 1), x))                       \
     HARD(sigmoid_whose_slope_is_lost, 1, UNSURE, AT(40), gr_sigmoid(x))                            \
+    HARD(sigmoid_minus_1, 1, UNSURE, AT(40), plus(gr_sigmoid(x), -1))                              \
     HARD(sigmoid_in_its_lower_tail, 2, SURE, AT(-40, -300), gr_sigmoid(x))                         \
     HARD(tanh_near_1, 1, UNSURE, AT(18), gr_tanh(x))                                               \
     /* Cancellation. */                                                                            \
@@ -138,6 +144,7 @@ static gr_tensor *targets(gr_tensor *x)
     HARD(variance_as_a_difference, 1, SURE, AT(100, 100.5, 101),                                   \
          gr_sub(average(gr_square(x)), gr_square(average(x))))                                     \
     HARD(exponential_minus_1_over_x, 2, SURE, AT(0.01, 1), gr_div(plus(gr_exp(x), -1), x))         \
+    HARD(exponential_minus_1_over_tiny_x, 1, UNSURE, AT(1e-6), gr_div(plus(gr_exp(x), -1), x))     \
     HARD(log_of_sum_with_shift, 2, SURE, AT(500, 501, 502),                                        \
          gr_add(gr_log(total(gr_exp(gr_sub(x, gr_detach(average(x)))))), gr_detach(average(x))))   \
     /* Long chains. */                                                                             \
@@ -150,6 +157,7 @@ static gr_tensor *targets(gr_tensor *x)
     /* Softmax and losses, for logits up to 60. */                                                 \
     HARD(softmax, 2, SURE, AT(1, 2, -0.5), gr_softmax(x, 0))                                       \
     HARD(softmax_beside_large, 2, SURE, AT(700, 701, 702.5), gr_softmax(x, 0))                     \
+    HARD(softmax_beside_small, 1, ANY, AT(30, 0, -30), gr_softmax(x, 0))                           \
     HARD(log_softmax, 2, SURE, AT(3, -4, 10), gr_log_softmax(x, 0))                                \
     HARD(cross_entropy, 2, SURE, AT(1, -3, 5, 2, 0, -8),                                           \
          gr_cross_entropy(table(x), classes(table(x))))                                            \

@@ -326,6 +326,38 @@ Test(wrong_rules, in_tails)
 #undef TAIL
 }
 
+/* ---- A wave ---------------------------------------------------------------------------------- */
+
+static gr_status wave_run(const gr_call *call)
+{
+    const double *x = gr_data(call->in[0]);
+    double *y = gr_data_mutable(call->out);
+    for (int64_t i = 0; i < gr_numel(call->out); i++)
+        y[i] = sin(*(const double *)call->attributes * 6.283185307179586 * x[i]);
+    return GR_OK;
+}
+static void no_slope(const gr_node *n, gr_tensor *g, gr_tensor **dx)
+{
+    (void)n;
+    dx[0] = zeros_of(g);
+}
+static gr_tensor *wave(gr_tensors in, void *frequency)
+{
+    static const gr_op op = {.name = "wave",
+                             .arity = 1,
+                             .run = wave_run,
+                             .vjp = no_slope,
+                             .attributes_size = sizeof(double)};
+    return gr_apply_with(&op, 1, in.at, frequency);
+}
+
+/* If all steps were whole periods, the wave would look constant. */
+Test(wrong_rules, of_a_wave_of_any_period)
+{
+    for (double frequency = 1; frequency <= 0x1p30; frequency *= 2)
+        expect_found("wave", 1, wave, &frequency, gr_list(points()));
+}
+
 /* ---- Operands that broadcast ----------------------------------------------------------------- */
 
 static gr_tensor *right_mul_slope(gr_tensor *g, gr_tensor *other) { return gr_mul(g, other); }
