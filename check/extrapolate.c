@@ -14,8 +14,7 @@
  *             of one side contain G(x), and spread shows it.)
  *   rounding  of G, in the finest difference
  *
- * If the points of one side have no finite value, the other side alone gives the derivative. A kink
- * that only larger steps show lies elsewhere.
+ * If the points of one side have no finite value, the other side alone gives the derivative.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -152,7 +151,7 @@ gr_estimate gr_checker_extrapolate(const gr_checker *c, const gr_stencil *s, dou
         e.rounding *= 4; /* larger weights */
     if (isfinite(error + e.rounding) && isfinite(e.slope))
         e.noise = error + e.rounding;
-    if (first && second && s->level <= 0)
+    if (first && second)
         look_for_kink(c, s, &g, x, &e);
     return e;
 }

@@ -21,6 +21,8 @@ static gr_tensor *inverse(gr_tensor *x) { return gr_div(gr_scalar_like(x, 1), x)
 static gr_tensor *total(gr_tensor *x) { return gr_sum(x); }
 static gr_tensor *average(gr_tensor *x) { return gr_mean(x); }
 static gr_tensor *product(gr_tensor *a, gr_tensor *b) { return gr_mul(a, b); }
+static gr_tensor *by_sum(gr_tensor *x) { return gr_mul(x, total(x)); }
+static gr_tensor *centred(gr_tensor *x) { return gr_sub(x, average(x)); }
 static gr_tensor *gaussian(gr_tensor *x) { return gr_exp(gr_neg(gr_square(x))); }
 
 static gr_tensor *repeated(gr_tensor *(*f)(gr_tensor *), gr_tensor *x, int count)
@@ -144,6 +146,8 @@ static gr_tensor *targets(gr_tensor *x)
     HARD(variance_as_a_difference, 1, SURE, AT(100, 100.5, 101),                                   \
          gr_sub(average(gr_square(x)), gr_square(average(x))))                                     \
     HARD(exponential_minus_1_over_x, 2, SURE, AT(0.01, 1), gr_div(plus(gr_exp(x), -1), x))         \
+    HARD(sum_of_differences, 2, ANY, AT(0.101896, 0.0248462, 0.00769287),                          \
+         by_sum(centred(product(gr_square(x), gr_log(plus(gr_square(x), 1e-3))))))                 \
     HARD(exponential_minus_1_over_tiny_x, 1, UNSURE, AT(1e-6), gr_div(plus(gr_exp(x), -1), x))     \
     HARD(log_of_sum_with_shift, 2, SURE, AT(500, 501, 502),                                        \
          gr_add(gr_log(total(gr_exp(gr_sub(x, gr_detach(average(x)))))), gr_detach(average(x))))   \
