@@ -1,13 +1,15 @@
 /* csv.c - text tables with named columns, in the format of RFC 4180.
  *
  * The file is read once, in pieces of 64 KiB. Each byte goes through a state machine. The text of a
- * cell, without its quotes, is appended to one growing array and ends there with a NUL. Each byte
- * adds at most one byte to the array, so one allocation for each piece is enough. Each row after
- * the header has as many cells as the header. So cell (row, column) needs no index.
+ * cell is appended to one growing array and ends there with a NUL. A cell that was quoted keeps its
+ * opening quote, and no other cell can begin with one. Each byte adds at most one byte to the
+ * array, so one allocation for each piece is enough.
  *
- * For messages, the reader keeps the line where each row begins, and the column of each cell in
- * bytes. The line of a cell follows from these, because inside a row only quoted cells contain line
- * ends.
+ * A file may have as many cells as bytes, so a cell must cost little besides its text. Each row has
+ * as many cells as the header. So cell (row, column) has a number, and only every eighth number has
+ * a mark: where its text begins and on which line. The rest follows from the text. A row takes one
+ * line, and one more for each line end in its quoted cells, because a blank line before a row is
+ * refused.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -21,30 +23,30 @@
 #include <string.h>
 
 enum { PIECE = 1 << 16 };
-static const int64_t most_max_line = INT32_MAX; /* a place in a record must fit in 32 bits */
+static const int64_t most_max_line = INT32_MAX; /* the number of a column fits in 32 bits */
 
-/* An array that doubles when it is full. It counts bytes. */
+enum { STEP = 8 }; /* cells to a mark */
+
+/* An array that doubles when it is full. It counts bytes. `enough`, if not 0, is a size beyond
+   which it does not double. */
 typedef struct array {
     char *bytes;
-    int64_t count, capacity;
+    int64_t count, capacity, enough;
 } array;
 
-typedef struct cell {
-    uint32_t text;   /* offset from the row's text */
-    uint32_t column; /* in its line, from 1 */
-} cell;
-
-typedef struct row {
-    int64_t text; /* where the text of its first cell begins */
-    int64_t line; /* counted from 1 */
-} row;
+/* Where a cell begins. */
+typedef struct mark {
+    int64_t text; /* in the array of texts */
+    int64_t line; /* in the file, counted from 1 */
+} mark;
 
 struct gr_csv {
     gr_context *ctx;
     locale_t c_locale;
-    array path, text, cells, rows; /* the first row is the header */
-    int64_t columns;
-    array by_name; /* the columns, int64_t, sorted by name and number */
+    array path, text, marks;
+    int64_t cells, rows, columns; /* row 0 is the header */
+    array by_name;                /* the columns, int32_t, sorted by name and number */
+    const char *seems;            /* while it is read: another format that its file seems to have */
 };
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
@@ -53,7 +55,12 @@ static bool reserve(gr_context *ctx, array *a, int64_t more)
 {
     if (a->capacity - a->count >= more)
         return true;
-    int64_t capacity = 2 * a->capacity > a->count + more ? 2 * a->capacity : a->count + more;
+    const int64_t needed = a->count + more;
+    int64_t capacity = 2 * a->capacity;
+    if (a->enough > 0 && capacity > a->enough)
+        capacity = a->enough;
+    if (capacity < needed)
+        capacity = needed;
     char *bytes = gr_allocate(ctx, capacity);
     if (bytes == NULL)
         return false;
@@ -85,8 +92,8 @@ void gr_csv_free(gr_csv *csv)
     if (csv == NULL)
         return;
     gr_context *ctx = csv->ctx;
-    array *arrays[] = {&csv->path, &csv->text, &csv->cells, &csv->rows, &csv->by_name};
-    for (int i = 0; i < 5; i++)
+    array *arrays[] = {&csv->path, &csv->text, &csv->marks, &csv->by_name};
+    for (int i = 0; i < 4; i++)
         drop(ctx, arrays[i]);
     if (csv->c_locale != (locale_t)0)
         freelocale(csv->c_locale);
@@ -126,38 +133,38 @@ typedef struct reader {
     int64_t line, column; /* of the current byte */
     int64_t length;       /* of the record so far */
     int64_t cell_count;   /* cells of the record that have ended */
-    row row;
-    cell cell;
-    int64_t quote_line; /* where the last quoted cell began */
+    int64_t row_text, row_line;
+    mark cell;
+    int64_t cell_column; /* in its line, from 1 */
+    bool quoted;         /* the cell is */
+    int64_t blank_line;  /* the first of the blank lines that were just read; 0 if there is none */
 } reader;
 
-#define COMPLAIN(r, at_line, at_column, ...)                                                       \
-    complain((r)->ctx, (r)->csv->path.bytes, at_line, at_column, __VA_ARGS__)
-
-static bool complain(gr_context *ctx, const char *path, int64_t line, int64_t column,
-                     const char *what, ...) GR_PRINTF(5, 6);
+static bool complain(const gr_csv *csv, int64_t line, int64_t column, const char *what, ...)
+    GR_PRINTF(4, 5);
 
 /* Raises FORMAT: "PATH:LINE:COLUMN: WHAT". */
-static bool complain(gr_context *ctx, const char *path, int64_t line, int64_t column,
-                     const char *what, ...)
+static bool complain(const gr_csv *csv, int64_t line, int64_t column, const char *what, ...)
 {
     char text[256];
     va_list list;
     va_start(list, what);
     vsnprintf(text, sizeof text, what, list);
     va_end(list);
-    gr_fail(ctx, GR_ERROR_FORMAT, "csv", "%s:%lld:%lld: %s", gr_show_path(path), (long long)line,
-            (long long)column, text);
+    gr_fail(csv->ctx, GR_ERROR_FORMAT, "csv", "%s:%lld:%lld: %s%s%s", gr_show_path(csv->path.bytes),
+            (long long)line, (long long)column, text,
+            csv->seems == NULL ? "" : "; the file seems to be ",
+            csv->seems == NULL ? "" : csv->seems);
     return false;
 }
 
 static bool too_long(const reader *r)
 {
     if (r->state == IN_QUOTES || r->state == AFTER_QUOTE)
-        return COMPLAIN(r, r->line, r->column,
-                        "record is longer than %lld bytes; a quote was opened at %lld:%u",
-                        (long long)r->max_line, (long long)r->quote_line, r->cell.column);
-    return COMPLAIN(r, r->line, r->column, "record is longer than %lld bytes",
+        return complain(r->csv, r->line, r->column,
+                        "record is longer than %lld bytes; a quote was opened at %lld:%lld",
+                        (long long)r->max_line, (long long)r->cell.line, (long long)r->cell_column);
+    return complain(r->csv, r->line, r->column, "record is longer than %lld bytes",
                     (long long)r->max_line);
 }
 
@@ -170,13 +177,15 @@ static void put(reader *r, char byte)
 static void begin_cell(reader *r, int64_t column)
 {
     r->state = CELL_BEGINS;
-    r->cell.text = (uint32_t)(r->csv->text.count - r->row.text);
-    r->cell.column = (uint32_t)column;
+    r->quoted = false;
+    r->cell = (mark){r->csv->text.count, r->line};
+    r->cell_column = column;
 }
 
 static void begin_row(reader *r)
 {
-    r->row = (row){r->csv->text.count, r->line};
+    r->row_text = r->csv->text.count;
+    r->row_line = r->line;
     r->length = r->cell_count = 0;
     begin_cell(r, 1);
 }
@@ -187,23 +196,44 @@ static bool end_cell(reader *r)
     gr_csv *csv = r->csv;
     put(r, '\0');
     r->cell_count++;
-    if (csv->rows.count > 0 && r->cell_count > csv->columns)
+    if (csv->rows > 0 && r->cell_count > csv->columns)
         return true;
-    return append(r->ctx, &csv->cells, &r->cell, sizeof r->cell);
+    return csv->cells++ % STEP != 0 || append(r->ctx, &csv->marks, &r->cell, sizeof r->cell);
+}
+
+static bool is_blank(char byte) { return byte == ' ' || byte == '\t'; }
+
+/* True if the line has one cell, which is not quoted and holds only blanks. */
+static bool line_is_blank(const reader *r)
+{
+    const array *text = &r->csv->text;
+    int64_t i = r->row_text;
+    while (i < text->count && is_blank(text->bytes[i]))
+        i++;
+    return r->cell_count == 0 && !r->quoted && i == text->count;
 }
 
 static bool end_row(reader *r)
 {
     gr_csv *csv = r->csv;
+    if (line_is_blank(r)) {
+        csv->text.count = r->row_text;
+        r->blank_line = r->blank_line == 0 ? r->row_line : r->blank_line;
+        return true;
+    }
+    if (r->blank_line != 0)
+        return complain(csv, r->blank_line, 1, "the line is blank; a row follows at line %lld",
+                        (long long)r->row_line);
     if (!end_cell(r))
         return false;
-    if (csv->rows.count == 0)
+    if (csv->rows == 0)
         csv->columns = r->cell_count;
     if (r->cell_count != csv->columns)
-        return COMPLAIN(r, r->row.line, 1, "row has %lld cell%s, the header has %lld",
+        return complain(csv, r->row_line, 1, "row has %lld cell%s, the header has %lld",
                         (long long)r->cell_count, r->cell_count == 1 ? "" : "s",
                         (long long)csv->columns);
-    return append(r->ctx, &csv->rows, &r->row, sizeof r->row);
+    csv->rows++;
+    return true;
 }
 
 static void next_line(reader *r)
@@ -228,12 +258,10 @@ static bool take_quoted(reader *r, char byte)
 static bool take_quote(reader *r)
 {
     if (r->state == IN_BARE)
-        return COMPLAIN(r, r->line, r->column,
+        return complain(r->csv, r->line, r->column,
                         "a quote inside a cell that does not begin with one");
-    if (r->state == AFTER_QUOTE)
-        put(r, '"');
-    else
-        r->quote_line = r->line;
+    put(r, '"'); /* of the cell, or the one that "" stands for */
+    r->quoted = true;
     r->state = IN_QUOTES;
     return true;
 }
@@ -255,7 +283,7 @@ static bool take_line_end(reader *r, char byte)
 static bool take_other(reader *r, char byte)
 {
     if (r->state == AFTER_QUOTE)
-        return COMPLAIN(r, r->line, r->column, "text behind a closing quote");
+        return complain(r->csv, r->line, r->column, "text behind a closing quote");
     r->state = IN_BARE;
     put(r, byte);
     return true;
@@ -264,9 +292,9 @@ static bool take_other(reader *r, char byte)
 static bool take(reader *r, char byte)
 {
     if (byte == '\0')
-        return COMPLAIN(r, r->line, r->column, "a NUL byte");
+        return complain(r->csv, r->line, r->column, "a NUL byte");
     if (r->state == AFTER_RETURN && byte != '\n')
-        return COMPLAIN(r, r->line, r->column, "a carriage return without a line feed");
+        return complain(r->csv, r->line, r->column, "a carriage return without a line feed");
     if (r->state != IN_QUOTES && (byte == '\n' || byte == '\r'))
         return take_line_end(r, byte);
     if (++r->length > r->max_line)
@@ -286,27 +314,27 @@ static bool take(reader *r, char byte)
 /* Takes the end of the file. A last record without a line end also ends here. */
 static bool take_end(reader *r)
 {
-    array *rows = &r->csv->rows;
+    const gr_csv *csv = r->csv;
     bool nothing_begun = r->state == CELL_BEGINS && r->length == 0;
-    if (rows->count == 0 && nothing_begun)
-        return COMPLAIN(r, 1, 1, "the file is empty");
     if (r->state == IN_QUOTES)
-        return COMPLAIN(r, r->quote_line, r->cell.column, "a quote that is not closed");
+        return complain(csv, r->cell.line, r->cell_column, "a quote that is not closed");
     if (r->state == AFTER_RETURN)
-        return COMPLAIN(r, r->line, r->column, "a carriage return without a line feed");
+        return complain(csv, r->line, r->column, "a carriage return without a line feed");
     if (!nothing_begun) {
         if (!reserve(r->ctx, &r->csv->text, 1) || !end_row(r))
             return false;
         next_line(r);
     }
-    if (rows->count == (int64_t)sizeof(row))
-        return COMPLAIN(r, r->line, 1, "no row follows the header");
-    return true;
+    if (csv->rows == 0)
+        return complain(csv, 1, 1, "the file is empty");
+    return csv->rows > 1 || complain(csv, r->line, 1, "no row follows the header");
 }
 
 /* Takes one piece. In the first piece it skips the byte order mark. */
 static bool take_piece(reader *r, const char *piece, int64_t count, bool first)
 {
+    if (first)
+        r->csv->seems = gr_guess(piece, count);
     int64_t i = first && count >= 3 && memcmp(piece, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     if (!reserve(r->ctx, &r->csv->text, count + 1))
         return false;
@@ -330,34 +358,58 @@ static bool read_records(reader *r, gr_input *in, char *piece)
     return take_end(r);
 }
 
-/* ---- Names ----------------------------------------------------------------------------------- */
+/* ---- Cells ----------------------------------------------------------------------------------- */
 
-static const row *row_at(const gr_csv *csv, int64_t i) { return (const row *)csv->rows.bytes + i; }
+static const char *behind(const char *text) { return text + strlen(text) + 1; }
 
-/* Row 0 is the header here. */
-static const cell *cell_at(const gr_csv *csv, int64_t i, int64_t column)
+/* Returns the text of a cell, with its opening quote if it was quoted. Row 0 is the header here. */
+static const char *stored_at(const gr_csv *csv, int64_t i, int64_t column)
 {
-    return (const cell *)csv->cells.bytes + i * csv->columns + column;
+    int64_t number = i * csv->columns + column;
+    const mark *m = (const mark *)csv->marks.bytes + number / STEP;
+    const char *text = csv->text.bytes + m->text;
+    for (int64_t left = number % STEP; left > 0; left--)
+        text = behind(text);
+    return text;
 }
 
 static const char *text_at(const gr_csv *csv, int64_t i, int64_t column)
 {
-    return csv->text.bytes + row_at(csv, i)->text + cell_at(csv, i, column)->text;
+    const char *text = stored_at(csv, i, column);
+    return text + (*text == '"');
 }
 
-/* Returns the line of a cell: the line of its row, plus the line ends in the cells before it. */
+/* Returns the line of a cell: that of the mark before it, plus the line ends from there. */
 static int64_t line_at(const gr_csv *csv, int64_t i, int64_t column)
 {
-    int64_t line = row_at(csv, i)->line;
-    const char *text = text_at(csv, i, 0), *end = text_at(csv, i, column);
+    int64_t number = i * csv->columns + column, from = number - number % STEP;
+    const mark *m = (const mark *)csv->marks.bytes + number / STEP;
+    int64_t line = m->line + i - from / csv->columns;
+    const char *text = csv->text.bytes + m->text, *end = stored_at(csv, i, column);
     for (; text < end; text++)
         line += *text == '\n';
     return line;
 }
 
+/* Returns the byte in its line where a cell begins, from the texts of the cells before it. */
+static int64_t column_at(const gr_csv *csv, int64_t i, int64_t column)
+{
+    int64_t at = 1;
+    const char *text = stored_at(csv, i, 0);
+    for (; column > 0; column--, text++) {
+        bool quoted = *text == '"';
+        for (text += quoted, at += quoted; *text != '\0'; text++)
+            at = *text == '\n' ? 1 : at + 1 + (*text == '"'); /* in the file, a quote is two */
+        at += quoted + 1;
+    }
+    return at;
+}
+
+/* ---- Names ----------------------------------------------------------------------------------- */
+
 static int compare_columns(const void *a, const void *b, void *data)
 {
-    int64_t i = *(const int64_t *)a, j = *(const int64_t *)b;
+    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
     const gr_csv *csv = data;
     int order = strcmp(text_at(csv, 0, i), text_at(csv, 0, j));
     return order != 0 ? order : (i > j) - (i < j);
@@ -366,11 +418,12 @@ static int compare_columns(const void *a, const void *b, void *data)
 /* Sorts the columns by name. Refuses two columns with the same name. */
 static bool index_names(gr_csv *csv)
 {
-    if (!reserve(csv->ctx, &csv->by_name, csv->columns * (int64_t)sizeof(int64_t)))
+    if (!reserve(csv->ctx, &csv->by_name, csv->columns * (int64_t)sizeof(int32_t)))
         return false;
-    int64_t *by_name = (int64_t *)csv->by_name.bytes, twice = csv->columns;
+    int32_t *by_name = (int32_t *)(void *)csv->by_name.bytes;
+    int64_t twice = csv->columns;
     for (int64_t i = 0; i < csv->columns; i++)
-        by_name[i] = i;
+        by_name[i] = (int32_t)i;
     qsort_r(by_name, (size_t)csv->columns, sizeof *by_name, compare_columns, csv);
     for (int64_t i = 1; i < csv->columns; i++) {
         bool same = strcmp(text_at(csv, 0, by_name[i - 1]), text_at(csv, 0, by_name[i])) == 0;
@@ -379,9 +432,8 @@ static bool index_names(gr_csv *csv)
     }
     if (twice == csv->columns)
         return true;
-    return complain(csv->ctx, csv->path.bytes, line_at(csv, 0, twice),
-                    cell_at(csv, 0, twice)->column, "a second column of the name '%s'",
-                    gr_show(text_at(csv, 0, twice)).text);
+    return complain(csv, line_at(csv, 0, twice), column_at(csv, 0, twice),
+                    "a second column of the name '%s'", gr_show(text_at(csv, 0, twice)).text);
 }
 
 /* ---- Reading a file -------------------------------------------------------------------------- */
@@ -413,7 +465,9 @@ static bool fill_table(gr_csv *csv, const gr_csv_args *args, gr_input *in)
     char *piece = gr_allocate(csv->ctx, PIECE);
     if (piece == NULL)
         return false;
+    csv->text.enough = in->size + 1;
     bool filled = read_records(&r, in, piece) && index_names(csv);
+    csv->seems = NULL;
     gr_release(csv->ctx, piece, PIECE);
     return filled;
 }
@@ -424,7 +478,7 @@ gr_csv *gr_csv_read_with(gr_context *ctx, const gr_csv_args *args)
 {
     gr_input in;
     gr_csv *csv = NULL;
-    if (!gr_io_ready(ctx))
+    if (!gr_io_begin(ctx, "csv"))
         return NULL;
     if (args_are_right(ctx, args) && gr_input_open(&in, ctx, "csv", args->path)) {
         csv = new_table(ctx, args->path);
@@ -450,10 +504,7 @@ static bool has_cell(const gr_csv *csv, int64_t i, int64_t column)
     return has_column(csv, column) && i >= 0 && i < gr_csv_rows(csv);
 }
 
-int64_t gr_csv_rows(const gr_csv *csv)
-{
-    return csv == NULL ? 0 : csv->rows.count / (int64_t)sizeof(row) - 1;
-}
+int64_t gr_csv_rows(const gr_csv *csv) { return csv == NULL ? 0 : csv->rows - 1; }
 
 int64_t gr_csv_columns(const gr_csv *csv) { return csv == NULL ? 0 : csv->columns; }
 
@@ -466,7 +517,7 @@ int64_t gr_csv_find(const gr_csv *csv, const char *name)
 {
     if (csv == NULL || name == NULL)
         return -1;
-    const int64_t *by_name = (const int64_t *)csv->by_name.bytes;
+    const int32_t *by_name = (const int32_t *)(const void *)csv->by_name.bytes;
     int64_t low = 0, high = csv->columns;
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
@@ -488,12 +539,12 @@ const char *gr_csv_cell(const gr_csv *csv, int64_t i, int64_t column)
 
 int64_t gr_csv_line(const gr_csv *csv, int64_t i)
 {
-    return has_cell(csv, i, 0) ? row_at(csv, i + 1)->line : 0;
+    return has_cell(csv, i, 0) ? line_at(csv, i + 1, 0) : 0;
 }
 
 int64_t gr_csv_column_at(const gr_csv *csv, int64_t i, int64_t column)
 {
-    return has_cell(csv, i, column) ? cell_at(csv, i + 1, column)->column : 0;
+    return has_cell(csv, i, column) ? column_at(csv, i + 1, column) : 0;
 }
 
 /* ---- Numbers --------------------------------------------------------------------------------- */
@@ -503,8 +554,6 @@ typedef struct trimmed {
     const char *text;
     size_t length;
 } trimmed;
-
-static bool is_blank(char byte) { return byte == ' ' || byte == '\t'; }
 
 static trimmed trim(const char *text)
 {
@@ -559,9 +608,8 @@ static bool is_decimal(trimmed t)
 
 static bool refuse_cell(const gr_csv *csv, int64_t i, int64_t column, const char *what)
 {
-    return complain(csv->ctx, csv->path.bytes, line_at(csv, i + 1, column),
-                    cell_at(csv, i + 1, column)->column, "'%s' is %s (column %s)",
-                    gr_show(text_at(csv, i + 1, column)).text, what,
+    return complain(csv, line_at(csv, i + 1, column), column_at(csv, i + 1, column),
+                    "'%s' is %s (column %s)", gr_show(text_at(csv, i + 1, column)).text, what,
                     gr_show(text_at(csv, 0, column)).text);
 }
 
@@ -627,7 +675,7 @@ gr_tensor *gr_csv_tensor(const gr_csv *csv, int64_t count, const char *const *na
     if (csv == NULL)
         return gr_null_context.failed;
     gr_context *ctx = csv->ctx;
-    if (!gr_io_ready(ctx))
+    if (!gr_io_begin(ctx, "csv"))
         return ctx->failed;
     if (count < 0)
         return gr_fail_tensor(ctx, GR_ERROR_ARGUMENT, "csv", "count is %lld", (long long)count);

@@ -40,7 +40,13 @@ static const int64_t most_at_once = INT64_C(1) << 30;
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
 
-bool gr_io_ready(const gr_context *ctx) { return ctx != NULL && gr_error(ctx) == GR_OK; }
+bool gr_io_begin(gr_context *ctx, const char *op)
+{
+    if (ctx == NULL || gr_error(ctx) != GR_OK)
+        return false;
+    ctx->doing = op;
+    return true;
+}
 
 gr_status gr_io_refuse(gr_context *ctx) { return ctx == NULL ? GR_ERROR_NULL : gr_finish(ctx); }
 
@@ -114,6 +120,12 @@ int64_t gr_input_read(gr_input *in, void *bytes, int64_t count)
         }
     }
     return done;
+}
+
+int64_t gr_input_peek(const gr_input *in, void *bytes, int64_t count)
+{
+    ssize_t got = pread(in->file, bytes, (size_t)count, 0);
+    return got > 0 ? got : 0;
 }
 
 void gr_input_close(gr_input *in)
@@ -371,7 +383,7 @@ bool gr_output_commit(gr_output *out)
 gr_status gr_write_file(gr_context *ctx, const char *path, const void *bytes, int64_t count)
 {
     gr_output out;
-    if (!gr_io_ready(ctx))
+    if (!gr_io_begin(ctx, "write_file"))
         return gr_io_refuse(ctx);
     if (path == NULL || (bytes == NULL && count > 0))
         gr_fail(ctx, GR_ERROR_NULL, "write_file", "%s is NULL", path == NULL ? "path" : "bytes");

@@ -12,8 +12,9 @@
 #include <gradus/io.h>
 #include <sys/stat.h>
 
-/* True if a call may begin: ctx is not NULL and has no error. */
-bool gr_io_ready(const gr_context *ctx);
+/* Begins a call. False if it may not begin: ctx is NULL or has an error. From here on, a message
+   about memory names this call. */
+bool gr_io_begin(gr_context *ctx, const char *op);
 
 /* Returns the status of a call that may not begin: ctx is NULL or has an error. */
 gr_status gr_io_refuse(gr_context *ctx);
@@ -45,7 +46,22 @@ bool gr_input_open(gr_input *in, gr_context *ctx, const char *op, const char *pa
 /* Reads until it has `count` bytes or the file ends. Returns the number of bytes, or -1. */
 int64_t gr_input_read(gr_input *in, void *bytes, int64_t count);
 
+/* Reads the first bytes of the file, up to `count`. Returns their number, 0 on any failure. What is
+   read next does not change. */
+int64_t gr_input_peek(const gr_input *in, void *bytes, int64_t count);
+
 void gr_input_close(gr_input *in);
+
+/* ---- Files of other formats ------------------------------------------------------------------ */
+
+enum { GR_GUESS_BYTES = 512 };
+
+/* Returns what a file with these first bytes seems to be, for a message: "a PNG picture". NULL if
+   they say nothing. GR_GUESS_BYTES bytes are enough. */
+const char *gr_guess(const char *bytes, int64_t count);
+
+/* True for bytes that can be text: there are some, and no control characters. */
+bool gr_is_text(const char *bytes, int64_t count);
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 

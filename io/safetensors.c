@@ -25,15 +25,6 @@ gr_safe_crc gr_safe_crc_of(const void *bytes, int64_t count)
     return crc;
 }
 
-bool gr_safe_crc_key(gr_context *ctx, gr_safe_key *key, const char *name)
-{
-    key->size = (int64_t)(sizeof GR_SAFE_CRC + strlen(name));
-    key->text = gr_allocate(ctx, key->size);
-    if (key->text != NULL)
-        snprintf(key->text, (size_t)key->size, "%s%s", GR_SAFE_CRC, name);
-    return key->text != NULL;
-}
-
 bool gr_safe_list(gr_context *ctx, void **list, int64_t count, size_t size)
 {
     *list = NULL;
@@ -50,12 +41,6 @@ void gr_safe_sort(void *items, int64_t count, size_t size,
 {
     if (count > 1)
         qsort(items, (size_t)count, size, compare);
-}
-
-bool gr_safe_no_memory(gr_context *ctx, const char *op)
-{
-    gr_fail(ctx, GR_ERROR_MEMORY, op, "there is no memory for the header");
-    return false;
 }
 
 bool gr_safe_check(gr_context *ctx, const char *op, const gr_named_tensor *named, int64_t i)

@@ -8,16 +8,12 @@
  * Offsets count from the beginning of the data. The end is exclusive. Numbers are little-endian.
  * Elements are in row-major order.
  *
- * jansson parses the JSON with its own memory, which does not come from the context's allocator.
- * Its memory hooks belong to the whole process, so a library must not set them.
- *
  * SPDX-License-Identifier: MIT
  */
 #ifndef GRADUS_IO_SAFETENSORS_H
 #define GRADUS_IO_SAFETENSORS_H
 
 #include "io/file.h"
-#include <jansson.h>
 
 enum {
     GR_SAFE_LENGTH = 8,                     /* bytes of the header's length */
@@ -42,13 +38,6 @@ typedef struct gr_safe_crc {
 } gr_safe_crc;
 gr_safe_crc gr_safe_crc_of(const void *bytes, int64_t count);
 
-/* The metadata key for a name of any length. The caller must release it. False after MEMORY. */
-typedef struct gr_safe_key {
-    char *text;
-    int64_t size;
-} gr_safe_key;
-bool gr_safe_crc_key(gr_context *ctx, gr_safe_key *key, const char *name);
-
 /* Allocates `count` zeroed items of `size` bytes. Sets *list to NULL if count is 0. False after
    MEMORY. */
 bool gr_safe_list(gr_context *ctx, void **list, int64_t count, size_t size);
@@ -56,9 +45,6 @@ bool gr_safe_list(gr_context *ctx, void **list, int64_t count, size_t size);
 /* Calls qsort, but not for 0 items, because qsort must not get NULL. */
 void gr_safe_sort(void *items, int64_t count, size_t size,
                   int (*compare)(const void *, const void *));
-
-/* Raises MEMORY for jansson. Returns false. */
-bool gr_safe_no_memory(gr_context *ctx, const char *op);
 
 /* True if the i-th tensor of a call has a name and is usable. If not, raises the reason. */
 bool gr_safe_check(gr_context *ctx, const char *op, const gr_named_tensor *named, int64_t i);

@@ -6,9 +6,9 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "io/json.h"
 #include "io/safetensors.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static int kind_of(gr_dtype dtype)
@@ -26,6 +26,7 @@ typedef struct item {
     int64_t size;
     const void *bytes;
     void *copy; /* of the elements if they are not contiguous, else NULL */
+    gr_safe_crc crc;
 } item;
 
 typedef struct save {
@@ -33,15 +34,19 @@ typedef struct save {
     int64_t count, metadata_count;
     item *items;                  /* sorted in the order of writing */
     const gr_metadata **metadata; /* sorted by key */
-    json_t *header;
-    char *text; /* the header, with its length in front */
+    char *text;                   /* the header, with its length in front */
     int64_t text_size;
 } save;
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const item *)a)->name, ((const item *)b)->name);
+}
 
 static int compare_items(const void *a, const void *b)
 {
     const item *x = a, *y = b;
-    return x->kind != y->kind ? x->kind - y->kind : strcmp(x->name, y->name);
+    return x->kind != y->kind ? x->kind - y->kind : compare_names(a, b);
 }
 
 static int compare_metadata(const void *a, const void *b)
@@ -49,24 +54,13 @@ static int compare_metadata(const void *a, const void *b)
     return strcmp((*(const gr_metadata *const *)a)->key, (*(const gr_metadata *const *)b)->key);
 }
 
-/* True if JSON can hold the text: no overlong form, no surrogate, nothing above U+10FFFF. */
+/* True if JSON can hold the text. */
 static bool is_utf8(const char *text)
 {
-    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-    const unsigned char *at = (const unsigned char *)text;
-    while (*at != 0) {
-        int more = *at < 0x80 ? 0 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : 3;
-        if ((*at >= 0x80 && *at < 0xc0) || *at >= 0xf8)
-            return false;
-        uint32_t value = more == 0 ? *at : *at & (0x3f >> more);
-        int left = more;
-        for (at++; left > 0 && (*at & 0xc0) == 0x80; at++, left--)
-            value = value << 6 | (*at & 0x3f);
-        bool surrogate = value >= 0xd800 && value < 0xe000;
-        if (left > 0 || value < least[more] || value > 0x10ffff || surrogate)
-            return false;
-    }
-    return true;
+    int64_t left = (int64_t)strlen(text);
+    for (int length = 1; left > 0 && length > 0; left -= length, text += length)
+        length = gr_utf8_length(text, left);
+    return left == 0;
 }
 
 static bool check_text(gr_context *ctx, const char *what, const char *text)
@@ -79,7 +73,7 @@ static bool check_text(gr_context *ctx, const char *what, const char *text)
 
 static bool check_name(gr_context *ctx, const char *name)
 {
-    if (name[0] != '\0' && strcmp(name, GR_SAFE_METADATA) != 0)
+    if (strcmp(name, GR_SAFE_METADATA) != 0)
         return check_text(ctx, "name", name);
     gr_fail(ctx, GR_ERROR_ARGUMENT, "save", "a tensor has the name '%s'", name);
     return false;
@@ -118,6 +112,14 @@ static bool take_tensors(save *s, const gr_named_tensor *tensors)
         if (!take_item(s, &s->items[i], &tensors[i], i))
             return false;
     }
+    gr_safe_sort(s->items, s->count, sizeof *s->items, compare_names);
+    for (int64_t i = 1; i < s->count; i++) {
+        if (compare_names(&s->items[i - 1], &s->items[i]) == 0) {
+            gr_fail(s->ctx, GR_ERROR_ARGUMENT, "save", "two tensors have the name '%s'",
+                    gr_show(s->items[i].name).text);
+            return false;
+        }
+    }
     gr_safe_sort(s->items, s->count, sizeof *s->items, compare_items);
     return true;
 }
@@ -155,68 +157,65 @@ static bool gather(save *s)
     return true;
 }
 
-static bool add_crc(save *s, json_t *metadata, const item *it)
+static void print_metadata(const save *s, gr_json_printer *p)
 {
-    gr_safe_key key;
-    if (!gr_safe_crc_key(s->ctx, &key, it->name))
-        return false;
-    const gr_safe_crc crc = gr_safe_crc_of(it->bytes, it->size);
-    bool added = json_object_set_new(metadata, key.text, json_string(crc.text)) == 0;
-    gr_release(s->ctx, key.text, key.size);
-    return added || gr_safe_no_memory(s->ctx, "save");
+    const char *comma = "";
+    gr_json_put_string(p, GR_SAFE_METADATA, "");
+    gr_json_put(p, ":{");
+    for (int64_t i = 0; i < s->metadata_count; i++, comma = ",") {
+        gr_json_put(p, comma);
+        gr_json_put_string(p, s->metadata[i]->key, "");
+        gr_json_put(p, ":");
+        gr_json_put_string(p, s->metadata[i]->value, "");
+    }
+    for (int64_t i = 0; i < s->count; i++, comma = ",") {
+        gr_json_put(p, comma);
+        gr_json_put_string(p, GR_SAFE_CRC, s->items[i].name);
+        gr_json_put(p, ":");
+        gr_json_put_string(p, s->items[i].crc.text, "");
+    }
+    gr_json_put(p, "}");
 }
 
-static bool add_metadata(save *s)
+static void print_item(const item *it, gr_json_printer *p, int64_t begin)
 {
-    json_t *metadata = json_object();
-    if (json_object_set_new(s->header, GR_SAFE_METADATA, metadata) != 0)
-        return gr_safe_no_memory(s->ctx, "save");
-    for (int64_t i = 0; i < s->metadata_count; i++) {
-        const gr_metadata *entry = s->metadata[i];
-        if (json_object_set_new(metadata, entry->key, json_string(entry->value)) != 0)
-            return gr_safe_no_memory(s->ctx, "save");
+    gr_json_put(p, ",");
+    gr_json_put_string(p, it->name, "");
+    gr_json_put(p, ":{\"dtype\":");
+    gr_json_put_string(p, gr_safe_kinds[it->kind].name, "");
+    gr_json_put(p, ",\"shape\":[");
+    for (int axis = 0; axis < gr_ndim(it->tensor); axis++) {
+        gr_json_put(p, axis == 0 ? "" : ",");
+        gr_json_put_number(p, gr_size(it->tensor, axis));
     }
+    gr_json_put(p, "],\"data_offsets\":[");
+    gr_json_put_number(p, begin);
+    gr_json_put(p, ",");
+    gr_json_put_number(p, begin + it->size);
+    gr_json_put(p, "]}");
+}
+
+static void print_header(const save *s, gr_json_printer *p)
+{
+    int64_t begin = 0;
+    gr_json_put(p, "{");
+    if (s->count + s->metadata_count > 0)
+        print_metadata(s, p);
     for (int64_t i = 0; i < s->count; i++) {
-        if (!add_crc(s, metadata, &s->items[i]))
-            return false;
+        print_item(&s->items[i], p, begin);
+        begin += s->items[i].size;
     }
-    return true;
+    gr_json_put(p, "}");
 }
 
-static json_t *shape_list(const gr_tensor *x)
+/* Makes the header, with its length in front, and with spaces after it up to a multiple of 8. */
+static bool make_header(save *s)
 {
-    json_t *list = json_array();
-    for (int axis = 0; axis < gr_ndim(x); axis++) {
-        if (json_array_append_new(list, json_integer(gr_size(x, axis))) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    }
-    return list;
-}
-
-static bool add_item(save *s, const item *it, int64_t begin)
-{
-    if (json_object_get(s->header, it->name) != NULL) {
-        gr_fail(s->ctx, GR_ERROR_ARGUMENT, "save", "two tensors have the name '%s'",
-                gr_show(it->name).text);
-        return false;
-    }
-    json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", gr_safe_kinds[it->kind].name,
-                              "shape", shape_list(it->tensor), "data_offsets", (json_int_t)begin,
-                              (json_int_t)(begin + it->size));
-    return json_object_set_new(s->header, it->name, entry) == 0 ||
-           gr_safe_no_memory(s->ctx, "save");
-}
-
-/* Writes the header, with its length in front, and with spaces after it up to a multiple of 8. */
-static bool print_header(save *s)
-{
-    const size_t flags = JSON_COMPACT;
-    int64_t length = (int64_t)json_dumpb(s->header, NULL, 0, flags);
-    int64_t padded = (length + 7) / 8 * 8;
-    if (length == 0)
-        return gr_safe_no_memory(s->ctx, "save");
+    gr_json_printer counted = {0};
+    for (int64_t i = 0; i < s->count; i++)
+        s->items[i].crc = gr_safe_crc_of(s->items[i].bytes, s->items[i].size);
+    print_header(s, &counted);
+    int64_t padded = (counted.length + 7) / 8 * 8;
     if (padded > GR_SAFE_MAX_HEADER) {
         gr_fail(s->ctx, GR_ERROR_ARGUMENT, "save", "the names need a header of %lld bytes, over %d",
                 (long long)padded, GR_SAFE_MAX_HEADER);
@@ -228,24 +227,8 @@ static bool print_header(save *s)
         return false;
     memset(s->text, ' ', (size_t)s->text_size);
     memcpy(s->text, &padded, GR_SAFE_LENGTH);
-    size_t printed = json_dumpb(s->header, s->text + GR_SAFE_LENGTH, (size_t)length, flags);
-    return (int64_t)printed == length || gr_safe_no_memory(s->ctx, "save");
-}
-
-static bool make_header(save *s)
-{
-    int64_t begin = 0;
-    s->header = json_object();
-    if (s->header == NULL)
-        return gr_safe_no_memory(s->ctx, "save");
-    if (s->count + s->metadata_count > 0 && !add_metadata(s))
-        return false;
-    for (int64_t i = 0; i < s->count; i++) {
-        if (!add_item(s, &s->items[i], begin))
-            return false;
-        begin += s->items[i].size;
-    }
-    return print_header(s);
+    print_header(s, &(gr_json_printer){.text = s->text + GR_SAFE_LENGTH});
+    return true;
 }
 
 static void write_save(const save *s, const char *path)
@@ -267,7 +250,6 @@ static void free_save(save *s)
     gr_release(s->ctx, s->items, s->count * (int64_t)sizeof *s->items);
     gr_release(s->ctx, (void *)s->metadata, s->metadata_count * (int64_t)sizeof *s->metadata);
     gr_release(s->ctx, s->text, s->text_size);
-    json_decref(s->header);
 }
 
 static bool save_args_are_right(gr_context *ctx, const char *path, int64_t count,
@@ -291,7 +273,7 @@ static bool save_args_are_right(gr_context *ctx, const char *path, int64_t count
 gr_status gr_save(gr_context *ctx, const char *path, int64_t count, const gr_named_tensor *tensors,
                   int64_t metadata_count, const gr_metadata *metadata)
 {
-    if (!gr_io_ready(ctx))
+    if (!gr_io_begin(ctx, "save"))
         return gr_io_refuse(ctx);
     if (save_args_are_right(ctx, path, count, tensors, metadata_count, metadata)) {
         save s = {.ctx = ctx, .count = count, .metadata_count = metadata_count};

@@ -141,6 +141,17 @@ bool gr_broadcasts_to(const gr_tensor *x, const gr_dims *shape)
     return gr_broadcast(&both, &from, &axis) && gr_same_dims(&both, shape);
 }
 
+bool gr_countable(const gr_dims *shape)
+{
+    int64_t elements = 1;
+    for (int i = 0; i < shape->count; i++) {
+        /* Leaves out sizes of 0, because strides are products of only some of the sizes. */
+        if (shape->at[i] > 0 && __builtin_mul_overflow(elements, shape->at[i], &elements))
+            return false;
+    }
+    return elements <= INT64_MAX / 64;
+}
+
 bool gr_check_shape(gr_context *ctx, const char *op, gr_dtype dtype, const gr_dims *shape)
 {
     if (!known(dtype)) {
@@ -151,19 +162,14 @@ bool gr_check_shape(gr_context *ctx, const char *op, gr_dtype dtype, const gr_di
         gr_fail(ctx, GR_ERROR_SHAPE, op, "more than %d dimensions", GR_MAX_DIMS);
         return false;
     }
-    int64_t elements = 1;
-    bool overflow = false;
     for (int i = 0; i < shape->count; i++) {
         if (shape->at[i] < 0) {
             gr_fail(ctx, GR_ERROR_SHAPE, op, "shape %s has a negative size",
                     gr_dims_text(shape).text);
             return false;
         }
-        /* Leaves out sizes of 0, because strides are products of only some of the sizes. */
-        if (shape->at[i] > 0)
-            overflow |= __builtin_mul_overflow(elements, shape->at[i], &elements);
     }
-    if (overflow || elements > INT64_MAX / 64) {
+    if (!gr_countable(shape)) {
         gr_fail(ctx, GR_ERROR_SHAPE, op, "shape %s has too many elements",
                 gr_dims_text(shape).text);
         return false;

@@ -84,6 +84,9 @@ bool gr_context_usable(gr_context *ctx, gr_tensor **failed);
    and never changes. */
 extern gr_context gr_null_context;
 
+/* True if the elements of this shape, sizes of 0 left out, are few enough for a tensor. */
+bool gr_countable(const gr_dims *shape);
+
 /* If no tensor can have this dtype or shape, raises SHAPE or DTYPE and returns false. */
 bool gr_check_shape(gr_context *ctx, const char *op, gr_dtype dtype, const gr_dims *shape);
 

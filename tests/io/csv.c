@@ -51,7 +51,7 @@ Test(csv, reads_what_rfc_4180_describes)
     reads("a,b\n\"x,y\",\"say \"\"hi\"\"\"\n", "a|b/x,y|say \"hi\"/");
     reads("a,b\n\"one\ntwo\",\"three\r\nfour\"\n5,6\n", "a|b/one\ntwo|three\r\nfour/5|6/");
     reads("a,b\n,\n\"\",\n", "a|b/|/|/");
-    reads("a\n\n1\n", "a//1/");
+    reads("a\n\"\"\n1\n", "a//1/");
     reads("a,b\n 1 ,\t2\n", "a|b/ 1 |\t2/");
     reads("\xef\xbb\xbf"
           "a,b\n1,2\n",
@@ -78,14 +78,63 @@ Test(csv, refuses_what_is_no_table)
     refuses("\xef\xbb\xbf", "csv: t.csv:1:1: the file is empty");
     refuses("a,b\n", "csv: t.csv:2:1: no row follows the header");
     refuses("a,b", "csv: t.csv:2:1: no row follows the header");
-    refuses("\n", "csv: t.csv:2:1: no row follows the header");
     refuses("a,b\n1,2\n3\n", "csv: t.csv:3:1: row has 1 cell, the header has 2");
     refuses("a,b\n1,2\n3", "csv: t.csv:3:1: row has 1 cell, the header has 2");
     refuses("a,b\n1,2,3\n", "csv: t.csv:2:1: row has 3 cells, the header has 2");
-    refuses("a,b\n1,2\n\n", "csv: t.csv:3:1: row has 1 cell, the header has 2");
     refuses("a,b\n\"x\ny\",2\n3,4,5\n", "csv: t.csv:4:1: row has 3 cells, the header has 2");
     refuses("a,b,a\n1,2,3\n", "csv: t.csv:1:5: a second column of the name 'a'");
     refuses("b,a,\"c\nd\",a,b\n1,2,3,4,5\n", "csv: t.csv:2:4: a second column of the name 'a'");
+}
+
+/* Editors and spreadsheets leave blank lines at the end, also with spaces in them. */
+Test(csv, skips_blank_lines_at_the_end)
+{
+    reads("a,b\n1,2\n\n", "a|b/1|2/");
+    reads("a,b\n1,2\n\n\n\n", "a|b/1|2/");
+    reads("a,b\r\n1,2\r\n\r\n", "a|b/1|2/");
+    reads("a,b\n1,2\n  \n\t \n ", "a|b/1|2/");
+    reads("a\n1\n\n", "a/1/");
+}
+
+Test(csv, names_a_blank_line_before_a_row)
+{
+    refuses("a,b\n1,2\n\n3,4\n", "csv: t.csv:3:1: the line is blank; a row follows at line 4");
+    refuses("a,b\n1,2\n\n \r\n3,4", "csv: t.csv:3:1: the line is blank; a row follows at line 5");
+    refuses("a,b\n\"x\ny\",2\n\n3,4\n",
+            "csv: t.csv:4:1: the line is blank; a row follows at line 5");
+    refuses("\na,b\n1,2\n", "csv: t.csv:1:1: the line is blank; a row follows at line 2");
+    refuses("a\n\n1\n", "csv: t.csv:2:1: the line is blank; a row follows at line 3");
+    refuses("\n", "csv: t.csv:1:1: the file is empty");
+    refuses(" \n\n\t", "csv: t.csv:1:1: the file is empty");
+    refuses("a,b\n\n", "csv: t.csv:3:1: no row follows the header");
+}
+
+/* What is no blank line: a quoted cell, and blanks that are delimiters. */
+Test(csv, keeps_rows_of_empty_cells)
+{
+    reads("a\n\"\"\n\" \"\n", "a// /");
+    reads("a,b\n,\n , \n", "a|b/|/ | /");
+    put_file("t.csv", "a\tb\n1\t2\n\t\n \t \n", 14);
+    gr_csv *csv = gr_csv_read(ctx, "t.csv", .delimiter = '\t');
+    cr_assert_not_null(csv, "%s", gr_error_message(ctx));
+    cr_expect_eq(gr_csv_rows(csv), 3);
+    gr_csv_free(csv);
+}
+
+Test(csv, says_what_a_file_of_another_format_seems_to_be)
+{
+    static const char zip[] = "PK\3\4\24\0\6\0", utf16[] = "\xff\xfe"
+                                                           "a\0,\0b\0\n\0";
+    cr_expect_null(read_bytes(zip, sizeof zip - 1));
+    expect_error(GR_ERROR_FORMAT, "csv: t.csv:1:6: a NUL byte; the file seems to be a zip archive, "
+                                  "such as .pt of PyTorch, .npz or .xlsx");
+    cr_expect_null(read_bytes(utf16, sizeof utf16 - 1));
+    expect_error(GR_ERROR_FORMAT,
+                 "csv: t.csv:1:4: a NUL byte; the file seems to be text in UTF-16");
+    refuses("<!DOCTYPE html>\n<a href=\"x\">\n",
+            "csv: t.csv:2:9: a quote inside a cell that does not begin with one; the file seems to "
+            "be an HTML page");
+    reads("[a\n{\n", "[a/{/"); /* a guess refuses nothing */
 }
 
 Test(csv, refuses_stray_quotes_and_bytes)
@@ -355,7 +404,7 @@ Test(csv, cuts_no_character_in_two)
 
 Test(csv, knows_missing_cells)
 {
-    gr_csv *csv = read_text("a\n\nNA\nN/A\n?\n ? \n\"\"\n0\nna\n-\nNAN\n");
+    gr_csv *csv = read_text("a\n\" \"\nNA\nN/A\n?\n ? \n\"\"\n0\nna\n-\nNAN\n");
     cr_assert_not_null(csv);
     for (int64_t row = 0; row < gr_csv_rows(csv); row++)
         cr_expect_eq(gr_csv_is_missing(csv, row, 0), row < 6, "row %lld", (long long)row);
@@ -437,5 +486,5 @@ Test(csv, survives_every_failed_allocation)
         }
         gr_csv_free(csv);
     }
-    cr_expect_geq(failures, 7); /* for table, path, piece, text, cells, rows, names */
+    cr_expect_geq(failures, 6); /* for table, path, piece, text, marks, names */
 }

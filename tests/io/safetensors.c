@@ -4,7 +4,6 @@
  */
 #include "temp.h"
 
-#include <jansson.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -48,17 +47,13 @@ static void refuses(const char *header, size_t data_count, const char *message)
     expect_refused(message);
 }
 
-/* Checks that jansson refuses the header. Its messages change between versions, but not these
-   words. */
-static void refuses_json(const char *header, size_t data_count, const char *words)
+/* Checks that the header is refused as JSON, at this byte. */
+static void refuses_json(const char *header, int at, const char *fault)
 {
-    put_header(header, data_count);
-    cr_expect_null(gr_load(ctx, "t"));
-    cr_expect_eq(gr_error(ctx), GR_ERROR_FORMAT);
-    cr_expect_not_null(
-        strstr(gr_error_message(ctx), "load: t: header is not the JSON of this format at byte "));
-    cr_expect_not_null(strstr(gr_error_message(ctx), words), "%s", gr_error_message(ctx));
-    gr_error_clear(ctx);
+    char message[256];
+    snprintf(message, sizeof message,
+             "load: t: header is not the JSON of this format at byte %d: %s", at, fault);
+    refuses(header, 0, message);
 }
 
 static gr_archive *load(void)
@@ -302,6 +297,8 @@ Test(safetensors, refuses_wrong_lengths)
     put_file("t", "", 0);
     expect_refused("load: t: has 0 bytes, too few for a header's length");
     put_file("t", header, 7);
+    expect_refused("load: t: is no safetensors file; it seems to be JSON text");
+    put_file("t", zeros, 7);
     expect_refused("load: t: has 7 bytes, too few for a header's length");
     put_parts(length + 9, header, length, zeros, 8);
     expect_refused("load: t: states a header of 63 bytes, but only 62 follow");
@@ -314,9 +311,10 @@ Test(safetensors, refuses_wrong_lengths)
     put_parts(UINT64_MAX - 7, header, length, zeros, 8);
     expect_refused("load: t: states a header of 18446744073709551608 bytes, more than 100000000");
     put_parts(0, header, 0, zeros, 0);
-    expect_refused("load: t: header is not framed by braces");
-    put_parts(length - 2, header, length, zeros, 8);
-    expect_refused("load: t: header is not framed by braces");
+    expect_refused("load: t: header does not begin with a brace");
+    put_parts(length - 1, header, length, zeros, 8);
+    expect_refused("load: t: header is not the JSON of this format at byte 53: ',' or '}' is "
+                   "expected");
 }
 
 Test(safetensors, refuses_every_truncation)
@@ -336,25 +334,54 @@ Test(safetensors, refuses_every_truncation)
 
 Test(safetensors, refuses_what_is_no_json)
 {
-    refuses_json("{\"\xff\":1}", 0, "unable to decode byte 0xff");
-    refuses(" {}", 0, "load: t: header is not framed by braces");
-    refuses("{}\n", 0, "load: t: header is not framed by braces");
-    refuses("[]", 0, "load: t: header is not framed by braces");
-    refuses_json("{} {}", 0, "end of file expected");
-    refuses_json("{\"w\":{" F32_2 ",}}", 0, "string or '}' expected");
-    refuses_json("{\"w\\u0000\":{}}", 0, "NUL byte in object key not supported");
+    refuses("x{}", 0, "load: t: header does not begin with a brace");
+    refuses(" {}", 0, "load: t: header does not begin with a brace");
+    refuses("[]", 0, "load: t: header does not begin with a brace");
+    refuses_json("{}\n", 2, "only spaces may follow the header's end");
+    refuses_json("{} {}", 3, "only spaces may follow the header's end");
+    refuses_json("{", 1, "a string is expected");
+    refuses_json("{,}", 1, "a string is expected");
+    refuses_json("{\"__metadata__\":{},}", 19, "a string is expected");
+    refuses_json("{w:1}", 1, "a string is expected");
+    refuses_json("{\"w\" {}}", 5, "':' is expected");
+    refuses_json("{\"w\":{" F32_2 " \"data_offsets\":[0,8]}}", 32, "',' or '}' is expected");
+    refuses_json("{\"w\":{" F32_2 ",}}", 32, "a string is expected");
+    refuses_json("{\"w\":{" F32_2 ",\"data_offsets\":[0,8]]}", 52, "',' or '}' is expected");
+    refuses_json("{\"__metadata__\":{\"a\":\"1\" \"b\":\"2\"}}", 25, "',' or '}' is expected");
+    refuses_json("{\"__metadata__\":{}", 18, "',' or '}' is expected");
+}
+
+Test(safetensors, refuses_what_is_no_string)
+{
+    refuses_json("{\"w", 3, "a string that does not end");
+    refuses_json("{\"w\\\"", 5, "a string that does not end");
+    refuses_json("{\"\xff\":1}", 2, "a byte that is not UTF-8");
+    refuses_json("{\"\xc3", 2, "a byte that is not UTF-8");
+    refuses_json("{\"\xed\xa0\x80\"", 2, "a byte that is not UTF-8");
+    refuses_json("{\"a\nb\":1}", 3, "a control character in a string");
+    refuses_json("{\"\\x41\":1}", 4, "an escape that JSON does not have");
+    refuses_json("{\"\\", 3, "an escape that JSON does not have");
+    refuses_json("{\"\\u00g1\":1}", 4, "an escape that is no character");
+    refuses_json("{\"\\u004", 4, "an escape that is no character");
+    refuses_json("{\"\\ud800\":1}", 8, "an escape that is no character");
+    refuses_json("{\"\\udc00\":1}", 8, "an escape that is no character");
+    refuses_json("{\"\\ud800\\u0041\":1}", 14, "an escape that is no character");
+    refuses_json("{\"w\\u0000\":{}}", 9, "a NUL in a string");
 }
 
 Test(safetensors, refuses_duplicates)
 {
-    refuses_json("{\"w\":{" F32_2 ",\"data_offsets\":[0,8]},\"w\":{" F32_2
-                 ",\"data_offsets\":[8,16]}}",
-                 16, "duplicate object key");
-    refuses_json("{\"w\":{" F32_2 ",\"data_offsets\":[0,8]},\"\\u0077\":{" F32_2
-                 ",\"data_offsets\":[8,16]}}",
-                 16, "duplicate object key");
-    refuses_json("{\"w\":{" F32_2 ",\"dtype\":\"F64\",\"data_offsets\":[0,8]}}", 8,
-                 "duplicate object key");
+    refuses("{\"w\":{" F32_2 ",\"data_offsets\":[0,8]},\"w\":{" F32_2 ",\"data_offsets\":[8,16]}}",
+            16, "load: t: tensor 'w' is there twice");
+    refuses("{\"w\":{" F32_2 ",\"data_offsets\":[0,8]},\"\\u0077\":{" F32_2
+            ",\"data_offsets\":[8,16]}}",
+            16, "load: t: tensor 'w' is there twice");
+    refuses("{\"w\":{" F32_2 ",\"dtype\":\"F64\",\"data_offsets\":[0,8]}}", 8,
+            "load: t: tensor 'w' is not an object of dtype, shape and data_offsets");
+    refuses("{\"__metadata__\":{\"a\":\"1\",\"b\":\"2\",\"\\u0061\":\"1\"}}", 0,
+            "load: t: metadata 'a' is there twice");
+    refuses("{\"__metadata__\":{},\"\\u005f_metadata__\":{}}", 0,
+            "load: t: __metadata__ is there twice");
 }
 
 Test(safetensors, refuses_places_that_do_not_tile)
@@ -392,7 +419,6 @@ Test(safetensors, refuses_shapes_that_do_not_fit)
             "load: t: " W " has a shape of more bytes than 64 bits can count");
     refuses(SHAPED("[4294967296,4294967296,0]", "0"), 0,
             "load: t: " W " has a shape of more bytes than 64 bits can count");
-    refuses(SHAPED("[1,1,1,1,1,1,1,1,2]", "8"), 8, "load: t: " W " has 9 dimensions, more than 8");
     refuses(SHAPED("[-2]", "8"), 8,
             "load: t: " W ": a size of its shape is no whole number of 0 or more");
     refuses(SHAPED("[2.0]", "8"), 8,
@@ -405,8 +431,16 @@ Test(safetensors, refuses_shapes_that_do_not_fit)
 
 Test(safetensors, refuses_numbers_beyond_64_bits)
 {
-    refuses_json(SHAPED("[2,18446744073709551614]", "8"), 8, "too big integer");
-    refuses_json(SHAPED("[2]", "1e999"), 8, "real number overflow");
+    refuses(SHAPED("[2,18446744073709551614]", "8"), 8,
+            "load: t: " W ": a size of its shape is no whole number of 0 or more");
+    refuses(SHAPED("[2]", "9223372036854775808"), 8,
+            "load: t: " W ": data_offsets are not two whole numbers of 0 or more");
+    refuses(SHAPED("[2]", "1e999"), 8,
+            "load: t: " W ": data_offsets are not two whole numbers of 0 or more");
+    refuses(SHAPED("[02]", "8"), 8,
+            "load: t: " W ": a size of its shape is no whole number of 0 or more");
+    refuses(SHAPED("[2,]", "8"), 8,
+            "load: t: " W ": a size of its shape is no whole number of 0 or more");
     refuses(SHAPED("[2]", "8.0"), 8,
             "load: t: " W ": data_offsets are not two whole numbers of 0 or more");
     refuses(SHAPED("[2]", "8e0"), 8,
@@ -429,18 +463,10 @@ Test(safetensors, refuses_other_entries)
             "load: t: " W " is not an object of dtype, shape and data_offsets");
     refuses("{\"w\":[]}", 0, "load: t: " W " is not an object of dtype, shape and data_offsets");
     refuses("{\"w\":{" F32_2 ",\"offsets\":[0,8]}}", 8,
-            "load: t: " W ": data_offsets are not two whole numbers of 0 or more");
+            "load: t: " W " is not an object of dtype, shape and data_offsets");
+    refuses("{\"w\":{}}", 0, "load: t: " W " is not an object of dtype, shape and data_offsets");
     refuses("{\"w\":{\"dtype\":3,\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
             "load: t: " W " has no dtype");
-    static const char *const dtypes[] = {"F4", "F6_E2M3", "F8_E4M3", "U16", "C64", "f32", ""};
-    for (int i = 0; i < 7; i++) {
-        char header[128], message[128];
-        snprintf(header, sizeof header,
-                 "{\"w\":{\"dtype\":\"%s\",\"shape\":[2],\"data_offsets\":[0,8]}}", dtypes[i]);
-        snprintf(message, sizeof message,
-                 "load: t: tensor 'w' has dtype '%s', which gradus does not read", dtypes[i]);
-        refuses(header, 8, message);
-    }
 }
 
 Test(safetensors, refuses_other_metadata)
@@ -454,8 +480,9 @@ Test(safetensors, refuses_other_metadata)
 
 Test(safetensors, refuses_deep_nesting)
 {
-    refuses("{\"w\":{\"shape\":[[]]}}", 0, "load: t: header is nested too deep at byte 15");
-    refuses("{\"w\":{\"shape\":{\"x\":{}}}}", 0, "load: t: header is nested too deep at byte 19");
+    refuses("{\"w\":{\"shape\":[[]]}}", 0,
+            "load: t: " W ": a size of its shape is no whole number of 0 or more");
+    refuses("{\"w\":{\"shape\":{\"x\":{}}}}", 0, "load: t: " W " has no shape");
     accepts("{\"__metadata__\":{\"a\":\"[[[[{{{{\\\"[[[[\"}}", 0, 0);
     size_t length = 1 << 20;
     char *header = malloc(length + 1);
@@ -463,30 +490,8 @@ Test(safetensors, refuses_deep_nesting)
     memcpy(header, "{\"w\":", 5);
     header[length - 1] = '}';
     header[length] = '\0';
-    refuses(header, 0, "load: t: header is nested too deep at byte 7");
+    refuses(header, 0, "load: t: " W " is not an object of dtype, shape and data_offsets");
     free(header);
-}
-
-/* Checks that a header with `count` copies of `item` is refused, with little memory. */
-static void refuses_repeated(const char *item, size_t count, const char *message)
-{
-    size_t size = strlen(item);
-    char *header = malloc(size * count + 16);
-    memcpy(header, "{\"w\":", 5);
-    for (size_t i = 0; i < count; i++)
-        memcpy(header + 5 + i * size, item, size);
-    strcpy(header + 5 + count * size, "0}");
-    refuses(header, 0, message);
-    free(header);
-}
-
-Test(safetensors, refuses_headers_that_ask_for_memory)
-{
-    refuses_repeated("{},", 100000, "load: t: header has empty entries");
-    char list[64 * 2 + 8] = "{\"s\":[";
-    for (int i = 0; i < 64; i++)
-        strcat(list, "1,");
-    refuses_repeated(list, 1, "load: t: header has a list of more than 64 values at byte 138");
 }
 
 /* 10^5 tensors on the same bytes are refused at once. */
@@ -640,8 +645,6 @@ static void refuses_to_save(int64_t count, const gr_named_tensor *tensors, int64
 Test(safetensors, refuses_to_save_wrong_names)
 {
     gr_tensor *x = gr_ones(ctx, GR_F32, gr_shape(2)), *y = gr_ones(ctx, GR_F64, gr_shape(2));
-    refuses_to_save(1, (gr_named_tensor[]){{"", x}}, 0, NULL, GR_ERROR_ARGUMENT,
-                    "save: a tensor has the name ''");
     refuses_to_save(1, (gr_named_tensor[]){{"__metadata__", x}}, 0, NULL, GR_ERROR_ARGUMENT,
                     "save: a tensor has the name '__metadata__'");
     refuses_to_save(3, (gr_named_tensor[]){{"w", x}, {"v", x}, {"w", y}}, 0, NULL,
@@ -720,24 +723,30 @@ Test(safetensors, refuses_tensors_that_cannot_be_used)
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
-/* Calls with one failing allocation after the other, until the call succeeds. Returns the number of
-   failures. */
-static int64_t count_failures(bool (*call)(void))
+/* Calls with one failing allocation after the other, until the call succeeds. Another op runs
+   before each call: the message must name the call, not that op. `gives_back`: the call gives all
+   memory back. Returns the number of failures. */
+static int64_t count_failures(const char *name, bool (*call)(void), bool gives_back)
 {
     int64_t failures = 0;
     for (bool done = false; !done; failures++) {
+        cr_assert_not(gr_failed(gr_ones(ctx, GR_F32, gr_shape(2))));
         int64_t before = heap.live;
         heap.fail_at = heap.calls + failures + 1;
         done = call();
         heap.fail_at = 0;
         cr_expect_eq(gr_error(ctx), done ? GR_OK : GR_ERROR_MEMORY, "%s", gr_error_message(ctx));
-        cr_expect_eq(heap.live, before);
+        cr_expect(!gives_back || heap.live == before);
+        if (!done)
+            cr_expect(strncmp(gr_error_message(ctx), name, strlen(name)) == 0, "%s: %s", name,
+                      gr_error_message(ctx));
         gr_error_clear(ctx);
     }
     return failures - 1;
 }
 
 static gr_tensor *turned; /* a tensor that is not contiguous */
+static gr_archive *opened;
 
 static bool save_turned(void)
 {
@@ -752,50 +761,18 @@ static bool load_turned(void)
     return archive != NULL;
 }
 
-static void make_turned(void)
-{
-    const gr_dims shape = gr_shape(2, 3), strides = gr_shape(1, 2);
-    turned = gr_restrided(ctx->scope, gr_ones(ctx, GR_F32, shape), &shape, &strides, 0);
-}
+static bool copy_turned(void) { return !gr_failed(gr_archive_tensor(opened, "w")); }
 
 Test(safetensors, survives_every_failed_allocation)
 {
-    make_turned();
-    cr_expect_geq(count_failures(save_turned), 5); /* for items, metadata, copy, key, text */
-    cr_expect_geq(count_failures(load_turned), 7); /* for archive, path, text, lists, data, key */
-}
-
-static int64_t json_calls, json_fails_at;
-
-static void *json_allocate(size_t size)
-{
-    return ++json_calls == json_fails_at ? NULL : malloc(size);
-}
-
-/* jansson's own allocations fail as well. Its parser cannot always report that, and then the header
-   is refused as malformed. */
-Test(safetensors, survives_every_failed_allocation_of_jansson)
-{
-    bool (*const both[])(void) = {save_turned, load_turned};
-    make_turned();
-    cr_assert(save_turned());
-    json_set_alloc_funcs(json_allocate, free);
-    for (int i = 0; i < 2; i++) {
-        int64_t failures = 0;
-        for (bool done = false; !done; failures++) {
-            json_fails_at = json_calls + failures + 1;
-            done = both[i]();
-            json_fails_at = 0;
-            gr_status status = gr_error(ctx);
-            bool told = status == GR_ERROR_MEMORY || (i == 1 && status == GR_ERROR_FORMAT);
-            cr_expect(done ? status == GR_OK : told, "%lld: %s", (long long)failures,
-                      gr_error_message(ctx));
-            gr_error_clear(ctx);
-        }
-        cr_expect_gt(failures, 10);
-        cr_expect_eq(count_files(false), 1);
-    }
-    json_set_alloc_funcs(malloc, free);
+    const gr_dims shape = gr_shape(200, 300), strides = gr_shape(1, 200);
+    turned = gr_restrided(ctx->scope, gr_ones(ctx, GR_F32, shape), &shape, &strides, 0);
+    cr_expect_geq(count_failures("save: ", save_turned, true), 4); /* items, metadata, copy, text */
+    /* archive, path, text, tensors, metadata, the two orders, data */
+    cr_expect_geq(count_failures("load: ", load_turned, true), 8);
+    opened = load();
+    cr_expect_geq(count_failures("archive_tensor: ", copy_turned, false), 1);
+    gr_archive_free(opened);
 }
 
 /* ---- Kills ----------------------------------------------------------------------------------- */
