@@ -78,7 +78,7 @@ static char *put_character(char *to, int32_t value)
         return to;
     }
     int more = value < 0x800 ? 1 : value < 0x10000 ? 2 : 3;
-    *to++ = (char)((0xf00 >> more & 0xff) | value >> 6 * more);
+    *to++ = (char)((0xf00 >> (more + 1) & 0xff) | value >> 6 * more);
     for (more--; more >= 0; more--)
         *to++ = (char)(0x80 | (value >> 6 * more & 0x3f));
     return to;
