@@ -42,6 +42,8 @@ typedef struct text {
 
 static void add_bytes(text *t, const char *bytes, size_t count)
 {
+    if (count == 0)
+        return;
     if (t->count + count > t->capacity) {
         t->capacity = 2 * (t->count + count);
         t->bytes = realloc(t->bytes, t->capacity);
@@ -57,12 +59,13 @@ static void add(text *t, const char *words) { add_bytes(t, words, strlen(words))
 static int add_copies(text *t, const char *item, size_t size, int most)
 {
     const char *mark = strchr(item, '#');
+    const size_t length = strlen(item);
     int i = 0;
-    for (; item[0] != '\0' && t->count < size && i < most; i++) {
-        char number[16];
-        snprintf(number, sizeof number, "%d", i);
-        add_bytes(t, item, mark == NULL ? strlen(item) : (size_t)(mark - item));
+    for (; length > 0 && t->count < size && i < most; i++) {
+        add_bytes(t, item, mark == NULL ? length : (size_t)(mark - item));
         if (mark != NULL) {
+            char number[16];
+            snprintf(number, sizeof number, "%d", i);
             add(t, number);
             add(t, mark + 1);
         }
