@@ -468,23 +468,43 @@ Test(csv, refuses_tensors_of_other_columns)
     gr_csv_free(csv);
 }
 
-/* Each allocation fails once. The error must be MEMORY, no memory may be left, and the next call
-   must work. */
+/* Each allocation fails once. The error must be MEMORY and name this call, not the op that ran
+   before. No memory may be left, and the next call must work. */
 Test(csv, survives_every_failed_allocation)
 {
     put_file("t.csv", "a,b\n1,2\n3,4\n", 12);
     int64_t failures = 0;
     for (gr_csv *csv = NULL; csv == NULL; failures++) {
+        cr_assert_not(gr_failed(gr_ones(ctx, GR_F32, gr_shape(2))));
         int64_t before = heap.live;
         heap.fail_at = heap.calls + failures + 1;
         csv = gr_csv_read(ctx, "t.csv");
         heap.fail_at = 0;
         if (csv == NULL) {
             cr_expect_eq(gr_error(ctx), GR_ERROR_MEMORY);
+            cr_expect(strncmp(gr_error_message(ctx), "csv: ", 5) == 0, "%s", gr_error_message(ctx));
             cr_expect_eq(heap.live, before);
             gr_error_clear(ctx);
         }
         gr_csv_free(csv);
     }
     cr_expect_geq(failures, 6); /* for table, path, piece, text, marks, names */
+}
+
+Test(csv, makes_no_tensor_without_memory)
+{
+    static const char *const names[] = {"b", "a"};
+    gr_csv *csv = read_text("a,b\n1,2\n3,4\n");
+    int64_t failures = 0;
+    for (bool done = false; !done; failures++) {
+        heap.fail_at = heap.calls + failures + 1;
+        done = !gr_failed(gr_csv_tensor(csv, 2, names, NULL));
+        heap.fail_at = 0;
+        cr_expect_eq(gr_error(ctx), done ? GR_OK : GR_ERROR_MEMORY);
+        cr_expect(done || strncmp(gr_error_message(ctx), "csv: ", 5) == 0, "%s",
+                  gr_error_message(ctx));
+        gr_error_clear(ctx);
+    }
+    cr_expect_gt(failures, 1);
+    gr_csv_free(csv);
 }

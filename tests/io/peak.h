@@ -1,5 +1,5 @@
-/* peak.h - the most memory that a call holds at once: at the allocator of its context, and at malloc,
- * which libc and other libraries call without the context. It can also make malloc fail.
+/* peak.h - the most memory that a call holds at once: at the allocator of its context, and at
+ * malloc, which libc and other libraries call without the context. It can also make malloc fail.
  *
  * A sanitizer has its own malloc. There only the context's allocator is measured, and no malloc
  * fails.

@@ -717,7 +717,7 @@ Test(shapes, writes_json_that_jansson_reads)
     free(bytes);
 }
 
-/* ---- Out of memory ---------------------------------------------------------------------------- */
+/* ---- Out of memory --------------------------------------------------------------------------- */
 
 #ifndef SANITIZED
 /* malloc itself fails, at every call: in libc, for a sort or a locale. */
