@@ -174,6 +174,8 @@ bits), from the source folder, the library built in `build`:
 
     cc -Iinclude -o build/accuracy tests/golden/accuracy.c -Lbuild -lgradus -Wl,-rpath,$PWD/build
     python tests/golden/accuracy.py build/accuracy > docs/accuracy.md
+    cc -Iinclude -o build/derivatives tests/golden/derivatives.c -Lbuild -lgradus -Wl,-rpath,$PWD/build
+    python tests/golden/derivatives.py build/derivatives >> docs/accuracy.md
 """
 
 
