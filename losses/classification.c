@@ -177,7 +177,8 @@ typedef struct smoothing {
 static smoothing smoothing_of(double e, int64_t classes)
 {
     const gr_float_mode host = gr_float_mode_begin();
-    const smoothing s = {1 - e, e / (double)classes};
+    const double given = gr_stay_in_mode(e);
+    const smoothing s = {gr_stay_in_mode(1 - given), gr_stay_in_mode(given / (double)classes)};
     gr_float_mode_end(host);
     return s;
 }

@@ -37,7 +37,7 @@ static gr_tensor *keep_or_put_back(gr_context *ctx, gr_tensor *x, uint64_t strea
 static double root_of_ratio(double a, double b)
 {
     const gr_float_mode host = gr_float_mode_begin();
-    const double root = sqrt(a / b);
+    const double root = gr_stay_in_mode(sqrt(gr_stay_in_mode(a) / b));
     gr_float_mode_end(host);
     return root;
 }

@@ -10,6 +10,15 @@
 #ifndef GRADUS_CORE_BASE_FLOAT_MODE_H
 #define GRADUS_CORE_BASE_FLOAT_MODE_H
 
+/* A compiler may move arithmetic over a change of the mode, as it does not know that they depend on
+   each other. So numbers that are computed between begin and end in one function go through this,
+   operands and results. */
+static inline double gr_stay_in_mode(double x)
+{
+    volatile double kept = x;
+    return kept;
+}
+
 #ifdef __x86_64__
 #include <xmmintrin.h>
 
