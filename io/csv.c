@@ -136,7 +136,6 @@ typedef struct reader {
     int64_t row_text, row_line;
     mark cell;
     int64_t cell_column; /* in its line, from 1 */
-    bool quoted;         /* the cell is */
     int64_t blank_line;  /* the first of the blank lines that were just read; 0 if there is none */
 } reader;
 
@@ -177,7 +176,6 @@ static void put(reader *r, char byte)
 static void begin_cell(reader *r, int64_t column)
 {
     r->state = CELL_BEGINS;
-    r->quoted = false;
     r->cell = (mark){r->csv->text.count, r->line};
     r->cell_column = column;
 }
@@ -203,21 +201,20 @@ static bool end_cell(reader *r)
 
 static bool is_blank(char byte) { return byte == ' ' || byte == '\t'; }
 
-/* True if the line has one cell, which is not quoted and holds only blanks. */
+/* True if the line has one cell, of blanks only. A quoted cell begins with its quote here. */
 static bool line_is_blank(const reader *r)
 {
     const array *text = &r->csv->text;
     int64_t i = r->row_text;
     while (i < text->count && is_blank(text->bytes[i]))
         i++;
-    return r->cell_count == 0 && !r->quoted && i == text->count;
+    return r->cell_count == 0 && i == text->count;
 }
 
 static bool end_row(reader *r)
 {
     gr_csv *csv = r->csv;
     if (line_is_blank(r)) {
-        csv->text.count = r->row_text;
         r->blank_line = r->blank_line == 0 ? r->row_line : r->blank_line;
         return true;
     }
@@ -261,7 +258,6 @@ static bool take_quote(reader *r)
         return complain(r->csv, r->line, r->column,
                         "a quote inside a cell that does not begin with one");
     put(r, '"'); /* of the cell, or the one that "" stands for */
-    r->quoted = true;
     r->state = IN_QUOTES;
     return true;
 }

@@ -153,18 +153,16 @@ bool gr_json_string(gr_json *j, char **out)
 bool gr_json_whole(gr_json *j, int64_t *value)
 {
     static const char fault[] = "a whole number from 0 to 2^63 - 1 is expected";
-    if (!gr_json_next(j, '0')) {
-        *value = 0;
-        int64_t first = j->at;
-        for (; j->at < j->length && is_digit(j->text[j->at]); j->at++) {
-            if (__builtin_mul_overflow(*value, 10, value) ||
-                __builtin_add_overflow(*value, j->text[j->at] - '0', value))
-                return wrong(j, fault);
-        }
-        return j->at > first || wrong(j, fault);
-    }
     *value = 0;
-    return j->at == j->length || !is_digit(j->text[j->at]) || wrong(j, fault);
+    if (gr_json_next(j, '0')) /* no other digit may follow, and no separator is a digit */
+        return true;
+    int64_t first = j->at;
+    for (; j->at < j->length && is_digit(j->text[j->at]); j->at++) {
+        if (__builtin_mul_overflow(*value, 10, value) ||
+            __builtin_add_overflow(*value, j->text[j->at] - '0', value))
+            return wrong(j, fault);
+    }
+    return j->at > first || wrong(j, fault);
 }
 
 /* ---- Printing -------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
  */
 #include "temp.h"
 
+#include "io/json.h"
 #include "peak.h"
 #include <jansson.h>
 
@@ -685,6 +686,16 @@ Test(shapes, reads_headers_as_jansson_does)
     }
     cr_expect_gt(accepted, 4000, "%d", accepted);
     cr_expect_gt(refused, 4000, "%d", refused);
+}
+
+/* A character that is cut at the end of a text is not completed by what lies behind it. */
+Test(shapes, reads_no_byte_behind_a_text)
+{
+    static const char *const characters[] = {"a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+    for (int length = 1; length <= 4; length++) {
+        for (int left = 1; left <= 5; left++)
+            cr_expect_eq(gr_utf8_length(characters[length - 1], left), length <= left ? length : 0);
+    }
 }
 
 /* What gr_save writes, jansson reads back: a name of each character below U+0300. */
