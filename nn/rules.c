@@ -68,15 +68,21 @@ static const double *advance_powers(const gr_step_settings *settings, const gr_t
     return powers;
 }
 
+/* Calls part(state, i) for each piece of the first operand. */
+static void each_piece(const gr_call *call, gr_part *part, void *state)
+{
+    const int64_t elements = gr_count(call->in[0]);
+    gr_parallel_for(gr_threads_for(call->ctx, elements), (elements + PIECE - 1) / PIECE, part,
+                    state);
+}
+
 static gr_status rule_run(const gr_call *call)
 {
     const gr_rule *rule = (const gr_rule *)(const void *)call->op;
-    const int64_t elements = gr_count(call->in[0]);
     step s = {.call = call, .rule = rule};
     if (rule->corrected)
         s.powers = advance_powers(call->attributes, call->in[1 + rule->moments]);
-    gr_parallel_for(gr_threads_for(call->ctx, elements), (elements + PIECE - 1) / PIECE, step_part,
-                    &s);
+    each_piece(call, step_part, &s);
     return GR_OK;
 }
 
@@ -209,17 +215,19 @@ static void round_part(void *state, int64_t i)
                left < PIECE ? left : PIECE);
 }
 
-static gr_status run_parts(const gr_call *call, gr_part *part)
+static gr_status meet_run(const gr_call *call)
 {
-    const int64_t elements = gr_count(call->in[0]);
     gr_call own = *call;
-    gr_parallel_for(gr_threads_for(call->ctx, elements), (elements + PIECE - 1) / PIECE, part,
-                    &own);
+    each_piece(call, meet_part, &own);
     return GR_OK;
 }
 
-static gr_status meet_run(const gr_call *call) { return run_parts(call, meet_part); }
-static gr_status round_run(const gr_call *call) { return run_parts(call, round_part); }
+static gr_status round_run(const gr_call *call)
+{
+    gr_call own = *call;
+    each_piece(call, round_part, &own);
+    return GR_OK;
+}
 
 const gr_op gr_meet_master_op = {.name = "meet_master",
                                  .kind = GR_OPAQUE,
