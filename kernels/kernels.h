@@ -18,6 +18,10 @@
    for every width of vectors. */
 enum { GR_BLOCK = 4096, GR_CHUNK = 1024, GR_LANES = 16 };
 
+/* GR_GROUP: elements that are added up by themselves before they are added to the lanes of a block.
+   GR_TILE: columns that are added up at once. */
+enum { GR_GROUP = 16 * GR_LANES, GR_TILE = 64 };
+
 /* Room behind a line of doubles: the widest vector. */
 enum { GR_LINE_PAD = 8 };
 
@@ -74,11 +78,12 @@ typedef struct gr_kernels {
     const char *isa;
     gr_map_kernel *map[GR_KERNEL_COUNT][GR_KTYPES];
 
-    /* lanes[i % GR_LANES] += x[i], in ascending order of i, in double. */
+    /* lanes[i % GR_LANES] += x[i], in double. The elements of each group are added up first, in
+       ascending order of i; the first element is the first of a group. */
     void (*accumulate[GR_KTYPES])(int64_t n, const void *x, double *lanes);
 
     /* accumulate for each of many columns: lanes[r % GR_LANES][c] += x[r * stride + c], for r in
-       [0, rows) in ascending order. lanes has GR_LANES rows of `columns`. */
+       [0, rows), in the same order. lanes has GR_LANES rows of `columns`. */
     void (*accumulate_rows[GR_KTYPES])(int64_t rows, int64_t columns, const void *x, int64_t stride,
                                        double *lanes);
 

@@ -1,9 +1,9 @@
 /* sums.c - sums over some of a tensor's axes.
  *
  * The reduced elements of each result element are numbered in row-major order over the reduced
- * axes. Element r belongs to block r / GR_BLOCK and to lane r % GR_LANES of it. Lanes and blocks
- * are added in fixed trees, in double. This alone defines every bit of the sum. The strides of the
- * operand have no influence.
+ * axes. Element r belongs to block r / GR_BLOCK and to lane r % GR_LANES of it. A lane adds up its
+ * elements in groups of GR_GROUP. Lanes and blocks are added in fixed trees, in double. This alone
+ * defines every bit of the sum. The strides of the operand have no influence.
  *
  * There are two ways to walk, which give the same bits:
  *
@@ -16,7 +16,7 @@
 #include "core/engine/engine.h"
 #include <string.h>
 
-enum { TILE = 64 }; /* number of result elements side by side */
+enum { TILE = GR_TILE }; /* number of result elements side by side */
 
 typedef struct reduction {
     gr_context *ctx;

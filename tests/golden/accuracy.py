@@ -152,9 +152,10 @@ TAIL = """
 ## Sums
 
 A mean or sum over 2^24 elements is within 6e-8 of the truth, relatively, for floats (half an ulp:
-the sum is taken in double and rounded once) and within 1e-15 for doubles. A whole chunk of 1024
-logits that no option changes takes its logarithms together, as one of a product; every other chunk
-adds what `GR_NONE` gives.
+the sum is taken in double and rounded once) and within 1e-15 for doubles, even if all elements are
+equal and so are their roundings: no chain of additions is longer than 16. A whole chunk of 1024
+logits that no option changes takes its logarithms together, as one of a product: within 2e-15 then.
+Every other chunk adds what `GR_NONE` gives.
 
 dx of a sum of logits has one definition at every length. It is computed in the dtype itself (with
 `gamma` or `alpha` it is that of `GR_NONE`). Two roundings are left, that of exp(-|x|) and that of

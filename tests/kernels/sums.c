@@ -44,8 +44,13 @@ static double *begun_lanes(int64_t count)
 
 static void accumulate_by_definition(int ktype, int64_t n, const void *x, double *lanes)
 {
-    for (int64_t i = 0; i < n; i++)
-        lanes[i % GR_LANES] += get(ktype, x, i);
+    for (int64_t start = 0; start < n; start += GR_GROUP) {
+        double own[GR_LANES] = {0};
+        for (int64_t i = start; i < n && i < start + GR_GROUP; i++)
+            own[i % GR_LANES] += get(ktype, x, i);
+        for (int lane = 0; lane < GR_LANES; lane++)
+            lanes[lane] += own[lane];
+    }
 }
 
 static void check_accumulate(const gr_kernels *table, int ktype, int64_t n)

@@ -17,17 +17,22 @@ static gr_tensor *mean_along(gr_tensor *x, gr_dims axes, bool keepdim)
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
-/* The definition: element r belongs to block r / 4096 and lane r % 16. Lanes and blocks are added
-   in trees, in f64. */
+/* The definition: element r belongs to block r / 4096 and lane r % 16. A lane adds up the elements
+   of each group of 256, and then the groups. Lanes and blocks are added in trees, in f64. */
 static double defined_sum(const double *x, int64_t count)
 {
-    enum { BLOCK = 4096, LANES = 16, MOST = 512 };
+    enum { BLOCK = 4096, GROUP = 256, LANES = 16, MOST = 512 };
     double blocks[MOST] = {0};
     int64_t n = (count + BLOCK - 1) / BLOCK;
     for (int64_t block = 0; block < n; block++) {
         double lanes[LANES] = {0};
-        for (int64_t i = block * BLOCK; i < count && i < (block + 1) * BLOCK; i++)
-            lanes[i % LANES] += x[i];
+        for (int64_t g = block * BLOCK; g < count && g < (block + 1) * BLOCK; g += GROUP) {
+            double own[LANES] = {0};
+            for (int64_t i = g; i < count && i < g + GROUP; i++)
+                own[i % LANES] += x[i];
+            for (int lane = 0; lane < LANES; lane++)
+                lanes[lane] += own[lane];
+        }
         for (int half = LANES / 2; half; half /= 2)
             for (int i = 0; i < half; i++)
                 lanes[i] += lanes[i + half];
@@ -332,4 +337,28 @@ Test(reduce, same_bits)
 {
     uint64_t known = 0;
     on_each_context(compare_bits, &known);
+}
+
+/* The roundings of equal elements do not add up: no chain of additions is long. */
+Test(reduce, the_mean_of_a_million_equal_doubles_does_not_drift)
+{
+    enum { MANY = 1 << 20 };
+    double worst = 0;
+    for (int i = 0; i < 40; i++) {
+        cr_assert_eq(gr_scope_begin(ctx), GR_OK);
+        const double value = 0.01 + 0.0371 * i;
+        gr_tensor *x = gr_full(ctx, GR_F64, gr_shape(MANY), value);
+        gr_tensor *columns =
+            gr_expand(gr_full(ctx, GR_F64, gr_shape(), value), gr_shape(MANY / 8, 8));
+        gr_tensor *of_columns = gr_mean(gr_contiguous(columns), .axes = gr_axes(0));
+        worst = fmax(worst, fabs(gr_item(gr_mean(x)) / value - 1));
+        worst = fmax(worst, fabs(gr_get(of_columns, gr_index(3)) / value - 1));
+        gr_tensor *one = gr_full(ctx, GR_F64, gr_shape(1), value),
+                  *w = gr_full(ctx, GR_F64, gr_shape(MANY), 1.7);
+        gr_tensor *single = gr_bce_with_logits(one, gr_ones_like(one));
+        gr_tensor *many = gr_bce_with_logits(x, gr_ones_like(x), .weight = w);
+        worst = fmax(worst, fabs(gr_item(many) / (1.7 * gr_item(single)) - 1));
+        cr_assert_eq(gr_scope_end(ctx), GR_OK);
+    }
+    cr_expect_leq(worst, 1e-15, "off by %g", worst);
 }
