@@ -3,7 +3,7 @@
  *     accuracy logits|bce f32|f64 pos_weight count < numbers > results
  *
  * numbers: count inputs and count targets; results: loss, dx, dy, dw, dp without a reduction, then
- * dx of the sum and of the mean, count of each; all doubles. pos_weight is one number for all, 0
+ * dx, dy, dw, dp of the sum and dx of the mean, count of each; all doubles. pos_weight is one number for all, 0
  * for none; the weight is 1.
  *
  * SPDX-License-Identifier: MIT
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RESULTS = 7, DX_OF_SUM = 5, DX_OF_MEAN };
+enum { RESULTS = 10, DX_OF_SUM = 5, DX_OF_MEAN = 9 };
 
 static gr_tensor *read_numbers(gr_context *ctx, gr_dtype dtype, int64_t count)
 {
@@ -62,7 +62,7 @@ int main(int count_of_words, char **words)
     gr_tensor *mean = loss_of(logits, x, &args);
     const gr_grad_args plain = {0};
     if (gr_grad_with(results[0], gr_list(x, y, w, p), results + 1, &plain) == GR_OK &&
-        gr_grad_with(sum, gr_list(x), results + DX_OF_SUM, &plain) == GR_OK &&
+        gr_grad_with(sum, gr_list(x, y, w, p), results + DX_OF_SUM, &plain) == GR_OK &&
         gr_grad_with(mean, gr_list(x), results + DX_OF_MEAN, &plain) == GR_OK)
         for (int i = 0; i < RESULTS; i++)
             write_numbers(results[i], count);

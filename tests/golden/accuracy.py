@@ -17,7 +17,8 @@ import make
 
 GRID = 100_000
 HARD, SOFT = (0.0, 1.0), (0.1, 0.25, 0.5, 0.9)
-NAMES = ("loss", "dx", "dy", "dw", "dp", "dx of a sum", "dx of a mean")
+GRADIENTS = ("dx", "dy", "dw", "dp")
+NAMES = ("loss", *GRADIENTS, *(f"{name} of a sum" for name in GRADIENTS), "dx of a mean")
 WIDE = np.longdouble
 DIGITS = {"f32": 24, "f64": 53}
 
@@ -39,12 +40,12 @@ def terms(op, x, y, p):
     one = np.ones_like(x)
     found = (make.terms_of_logits if op == "logits" else make.terms_of_probabilities)(x, y, one, p)
     found["dw"] = found["loss"]
-    found["dx of a sum"] = found["dx"]
-    found["dx of a mean"] = tuple(term / len(x) for term in found["dx"])
     if op == "logits":
         found["dp"] = (make.times(y, make.softplus(-x)), 0 * x)
     else:
         found["dp"] = (y * np.minimum(-np.log(x), 100), 0 * x)
+    found.update({f"{name} of a sum": found[name] for name in GRADIENTS})
+    found["dx of a mean"] = tuple(term / len(x) for term in found["dx"])
     return found
 
 
@@ -83,7 +84,8 @@ def pytorch(op, dtype, p, x, y):
         loss = F.binary_cross_entropy(x, y, reduction="none")
     dx, dy = torch.autograd.grad(loss.sum(), [x, y], retain_graph=True)
     (dx_of_mean,) = torch.autograd.grad(loss.mean(), [x])
-    found = {"loss": loss, "dx": dx, "dy": dy, "dx of a sum": dx, "dx of a mean": dx_of_mean}
+    found = {"loss": loss, "dx": dx, "dy": dy, "dx of a mean": dx_of_mean}
+    found |= {"dx of a sum": dx, "dy of a sum": dy}
     return {name: v.detach().double().numpy() for name, v in found.items()}
 
 
@@ -134,18 +136,17 @@ on its processor kernels, on the same grid.
   the negative part) that it is a sum of. Where these cancel, as in dx where the probability meets
   the target, every method that rounds its terms loses digits of the result; a hard target has one
   term only, and there the unit is the result's own ulp.
-* **Rows**: loss, dx, dy, dw and dp are of `GR_NONE`; "dx of a sum" is of `GR_SUM` and "dx of a mean"
-  of `GR_MEAN`.
+* **Rows**: loss, dx, dy, dw and dp are of `GR_NONE`; "of a sum" is of `GR_SUM` and "of a mean" of
+  `GR_MEAN`.
 * **every digit**: off by a quarter of the result or more, such as a 0 in its place. 0.50 is a
   correctly rounded result.
 
 gradus computes the elements of `GR_NONE` for floats in double and rounds once, hence its 0.50. The
-dx of a sum of logits is computed in the dtype itself, in one pass that writes it beside the sum.
-PyTorch loses the tails where it
-forms `s(x) - y` for a target of 1, and `(1-y) x` minus a logarithm for a target of 0. It has no
-gradients for weight (dw) and pos_weight (dp). gradus' results have the same bits on every
-processor and for any number of threads, so its columns hold everywhere; PyTorch's depend a little
-on the processor.
+gradients of a sum of logits come from an exp(-|x|) in the dtype itself, in one pass that writes them
+beside the sum. PyTorch loses the tails where it forms `s(x) - y` for a target of 1, and
+`(1-y) x` minus a logarithm for a target of 0. It has no gradients for weight (dw) and pos_weight
+(dp). gradus' results have the same bits on every processor and for any number of threads, so its
+columns hold everywhere; PyTorch's depend a little on the processor.
 """
 
 TAIL = """
@@ -155,18 +156,19 @@ A mean or sum over 2^24 elements is within 6e-8 of the truth, relatively, for fl
 the sum is taken in double and rounded once) and within 1e-15 for doubles, even if all elements are
 equal and so are their roundings: no chain of additions is longer than 16. A whole chunk of 1024
 logits that no option changes takes its logarithms together, as one of a product: within 2e-15 then.
-Every other chunk adds what `GR_NONE` gives.
+Every other whole chunk of logits takes exp(-|x|) in the dtype and the rest of each loss in double;
+what is left of a chunk, and all probabilities, add what `GR_NONE` gives.
 
-dx of a sum of logits has one definition at every length. It is computed in the dtype itself (with
-`gamma` or `alpha` it is that of `GR_NONE`). Two roundings are left, that of exp(-|x|) and that of
-dx. Then the upstream gradient over N is multiplied in with a factor of twice the precision, so that
+A gradient of a sum of logits has one definition at every length: dy, dw and dp are computed in double
+from exp(-|x|) in the dtype, and dx is computed in the dtype itself (with `gamma` or `alpha` they are
+those of `GR_NONE`). Two roundings are left in dx, that of exp(-|x|) and its own. Then the upstream gradient over N is multiplied in with a factor of twice the precision, so that
 only the product is rounded: 3 ulp hold for every N and every upstream gradient. Over random logits
 in (-30, 30), with and without weights and pos_weights, for N of 1000, 65,600, 70,001 and 524,801 and
 upstream gradients of 1, 1.37 and 0.999, dx was at most 1.8 ulp off for a sum and 2.6 for a mean.
 
 `tests/losses/accuracy.c` holds the bounds. It fails if a float of `GR_NONE` is more than 0.501 ulp
-off, a double more than 3 (4 with weight and pos_weight and a soft target), or dx of a sum or mean
-more than 3.
+off, a double more than 3 (4 with weight and pos_weight and a soft target), or a gradient of a sum
+or mean more than 3.
 `tests/kernels/bce_sums.c` holds that an element's dx has the same bits at every length and position,
 and that a weight, pos_weight or mask of ones changes no bit.
 

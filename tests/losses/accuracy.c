@@ -34,7 +34,8 @@ static const double HARD[] = {0, 1}, SOFT[] = {.5, .1, .9, 1e-6, .3, .7, 1.5, -.
 typedef struct setting {
     loss_kind kind;
     gr_dtype dtype;
-    double w, p; /* p = 0: no pos_weight */
+    double w, p;            /* p = 0: no pos_weight */
+    gr_reduction reduction; /* GR_NONE: the losses are measured too */
 } setting;
 
 /* Finds the largest error of each quantity over the grid, with one target. */
@@ -53,13 +54,15 @@ static void measure(const setting *s, double target, double *most)
     const outcome out =
         run(s->kind, in[0],
             (gr_bce_args){GR_BCE_DEFAULTS, .target = in[1], .weight = in[2],
-                          .pos_weight = s->p != 0 ? in[3] : NULL, .reduction = GR_NONE},
+                          .pos_weight = s->p != 0 ? in[3] : NULL, .reduction = s->reduction},
             false);
     double *from[4], *got[QUANTITIES];
     for (int i = 0; i < 4; i++)
         from[i] = values_of(in[i]);
-    for (int k = 0; k < QUANTITIES; k++)
-        got[k] = out.at[k] ? values_of(out.at[k]) : NULL;
+    for (int k = 0; k < QUANTITIES; k++) {
+        const bool alike = out.at[k] && (k != LOSS || s->reduction == GR_NONE);
+        got[k] = alike ? values_of(out.at[k]) : NULL;
+    }
     for (int i = 0; i < GRID; i++) {
         const point a = {from[0][i], from[1][i], from[2][i], s->p != 0 ? from[3][i] : 1};
         const truth t = truth_of(s->kind, a);
@@ -74,19 +77,20 @@ static void measure(const setting *s, double target, double *most)
         free(got[k]);
 }
 
-static void expect_accuracy(loss_kind kind, gr_dtype dtype, const double *targets, int count,
-                            double most)
+static void expect_accuracy(loss_kind kind, gr_dtype dtype, gr_reduction reduction,
+                            const double *targets, int count, double most)
 {
     static const double weights[] = {1, .7}, pos_weights[] = {0, 3, .3};
     double found[QUANTITIES] = {0};
     for (int i = 0; i < count; i++)
         for (int w = 0; w < 2; w++)
             for (int p = 0; p < 3; p++)
-                measure(&(setting){kind, dtype, weights[w], pos_weights[p]}, targets[i], found);
+                measure(&(setting){kind, dtype, weights[w], pos_weights[p], reduction}, targets[i],
+                        found);
     for (int k = 0; k < QUANTITIES; k++) {
         if (getenv("ACCURACY_PRINT"))
-            fprintf(stderr, "%s %s %s: %.3f ulp\n", kind_names[kind], gr_dtype_name(dtype),
-                    quantity_names[k], found[k]);
+            fprintf(stderr, "%s %s %s%s: %.3f ulp\n", kind_names[kind], gr_dtype_name(dtype),
+                    quantity_names[k], reduction == GR_NONE ? "" : " of a sum", found[k]);
         cr_expect(found[k] <= most, "%s %s: %s is %g ulp off", kind_names[kind],
                   gr_dtype_name(dtype), quantity_names[k], found[k]);
     }
@@ -97,7 +101,7 @@ static void expect_accuracy_of_plain(loss_kind kind, double most)
 {
     double found[QUANTITIES] = {0};
     for (int i = 0; i < 8; i++)
-        measure(&(setting){kind, GR_F64, 1, 0}, SOFT[i], found);
+        measure(&(setting){kind, GR_F64, 1, 0, GR_NONE}, SOFT[i], found);
     for (int k = 0; k < QUANTITIES; k++)
         cr_expect(found[k] <= most, "%s: %s is %g ulp off", kind_names[kind], quantity_names[k],
                   found[k]);
@@ -106,10 +110,10 @@ static void expect_accuracy_of_plain(loss_kind kind, double most)
 /* Floats are computed in double and rounded once, so the error is half an ulp (measured: 0.500). */
 Test(accuracy, of_floats_is_half_an_ulp)
 {
-    expect_accuracy(LOGITS, GR_F32, HARD, 2, 0.501);
-    expect_accuracy(LOGITS, GR_F32, SOFT, 8, 0.501);
-    expect_accuracy(PROBABILITIES, GR_F32, HARD, 2, 0.501);
-    expect_accuracy(PROBABILITIES, GR_F32, SOFT, 8, 0.501);
+    expect_accuracy(LOGITS, GR_F32, GR_NONE, HARD, 2, 0.501);
+    expect_accuracy(LOGITS, GR_F32, GR_NONE, SOFT, 8, 0.501);
+    expect_accuracy(PROBABILITIES, GR_F32, GR_NONE, HARD, 2, 0.501);
+    expect_accuracy(PROBABILITIES, GR_F32, GR_NONE, SOFT, 8, 0.501);
 }
 
 /* Measured maximum: loss 2.9, dx 3.4, dy 1.9, dw 2.7, dp 2.5, with weight, pos_weight and soft
@@ -117,12 +121,24 @@ Test(accuracy, of_floats_is_half_an_ulp)
  */
 Test(accuracy, of_doubles_is_three_ulp_and_four_with_both_weights)
 {
-    expect_accuracy(LOGITS, GR_F64, HARD, 2, 3);
-    expect_accuracy(LOGITS, GR_F64, SOFT, 8, 4);
-    expect_accuracy(PROBABILITIES, GR_F64, HARD, 2, 3);
-    expect_accuracy(PROBABILITIES, GR_F64, SOFT, 8, 4);
+    expect_accuracy(LOGITS, GR_F64, GR_NONE, HARD, 2, 3);
+    expect_accuracy(LOGITS, GR_F64, GR_NONE, SOFT, 8, 4);
+    expect_accuracy(PROBABILITIES, GR_F64, GR_NONE, HARD, 2, 3);
+    expect_accuracy(PROBABILITIES, GR_F64, GR_NONE, SOFT, 8, 4);
     expect_accuracy_of_plain(LOGITS, 3);
     expect_accuracy_of_plain(PROBABILITIES, 3);
+}
+
+/* The gradients of a sum of logits come from exp(-|x|) in the dtype. Measured maximum: see
+   docs/accuracy.md. */
+Test(accuracy, of_all_gradients_of_a_sum)
+{
+    expect_accuracy(LOGITS, GR_F32, GR_SUM, HARD, 2, 3);
+    expect_accuracy(LOGITS, GR_F32, GR_SUM, SOFT, 8, 3);
+    expect_accuracy(LOGITS, GR_F64, GR_SUM, HARD, 2, 3);
+    expect_accuracy(LOGITS, GR_F64, GR_SUM, SOFT, 8, 4);
+    expect_accuracy(PROBABILITIES, GR_F32, GR_SUM, HARD, 2, 0.501);
+    expect_accuracy(PROBABILITIES, GR_F32, GR_SUM, SOFT, 8, 0.501);
 }
 
 /* For at least one block of plain logits, the sum is a separate pass, which also writes dx. */
