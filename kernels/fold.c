@@ -4,16 +4,10 @@
  */
 #include "kernels.h"
 
-double gr_fold_lanes(const double *lanes)
-{
-    double sum[GR_LANES];
-    for (int i = 0; i < GR_LANES; i++)
-        sum[i] = lanes[i];
-    for (int half = GR_LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            sum[i] += sum[i + half];
-    return sum[0];
-}
+static double fold_2(const double *x, int i) { return x[i] + x[i + 8]; }
+static double fold_4(const double *x, int i) { return fold_2(x, i) + fold_2(x, i + 4); }
+static double fold_8(const double *x, int i) { return fold_4(x, i) + fold_4(x, i + 2); }
+double gr_fold_lanes(const double *lanes) { return fold_8(lanes, 0) + fold_8(lanes, 1); }
 
 /* Each pass adds neighbours. If their number is odd, the last one is kept for the next pass. */
 double gr_fold_blocks(int64_t n, double *sums)

@@ -15,12 +15,19 @@ enum { RUN = 256 }; /* elements of the carrier on the stack */
 
 /* ---- Reading a run into a carrier ------------------------------------------------------------ */
 
-#define READ(type, value_of)                                                                       \
-    for (int64_t i = 0; i < count; i++, from += step) {                                            \
+#define READ_EACH(type, value_of, step)                                                            \
+    for (int64_t i = 0; i < count; i++) {                                                          \
         type element;                                                                              \
-        memcpy(&element, from, sizeof element);                                                    \
+        memcpy(&element, from + i * (step), sizeof element);                                       \
         to[i] = value_of;                                                                          \
-    }                                                                                              \
+    }
+
+/* The compiler makes vectors of the first loop. */
+#define READ(type, value_of)                                                                       \
+    if (stride == 1)                                                                               \
+        READ_EACH(type, value_of, (int64_t)sizeof element)                                         \
+    else                                                                                           \
+        READ_EACH(type, value_of, step)                                                            \
     break
 
 /* From any dtype to float or double. Exact, except that i64 above 2^53 is rounded once. */
