@@ -214,7 +214,7 @@ static gr_tensor *fit(const gr_sweep_state *s, gr_tensor *gradient, const gr_ten
 {
     if (gr_type(gradient) != sum_dtype(s, x))
         gradient = gr_linear_convert(gradient, sum_dtype(s, x));
-    if (gr_failed(gradient) || gr_same_shape(gradient, x))
+    if (!is_live(gradient) || gr_same_shape(gradient, x))
         return gradient;
     const gr_dims shape = gr_shape_of(x);
     return gr_linear_sum_to(gradient, &shape);
@@ -250,13 +250,13 @@ static bool add_gradient(const gr_sweep_state *s, const char *op, gr_tensor *x, 
     if (!is_live(gradient) || gr_ctx(gradient) != s->ctx)
         return raise_bad_gradient(s, op, gradient);
     gradient = fit(s, gradient, x);
-    if (gr_failed(gradient))
+    if (!is_live(gradient))
         return raise_bad_gradient(s, op, gradient);
     if (s->record)
         gradient = history->sum ? gr_linear_add(history->sum, gradient) : gradient;
     else
         gradient = history->sum ? add_up(s, history->sum, gradient) : adopt(s, gradient);
-    if (!gradient || gr_failed(gradient))
+    if (!is_live(gradient))
         return false;
     history->sum = gradient;
     return true;
@@ -300,7 +300,7 @@ static bool gather_upstream(const gr_sweep_state *s, gr_entry *entry)
         if (!history->sum)
             history->sum = zeros_for(s, entry->out[k]);
         entry->g[k] = history->sum;
-        if (!entry->g[k] || gr_failed(entry->g[k]))
+        if (!is_live(entry->g[k]))
             return false;
     }
     return true;
@@ -364,6 +364,20 @@ static bool comes_again(const gr_entry *entry, gr_tensor *const *dx, int i)
     return false;
 }
 
+/* Gives x the upstream gradient itself. Returns false if x needs another tensor, or another one
+   needs this tensor. */
+static bool pass_on(const gr_sweep_state *s, const gr_entry *entry, gr_tensor *x,
+                    gr_tensor *gradient)
+{
+    gr_history *from = gr_history_of(entry->out[0]), *to = gr_history_of(x);
+    if (s->record || gradient != from->sum || from->asked == s->id || to->sum ||
+        gr_type(gradient) != sum_dtype(s, x) || !gr_same_shape(gradient, x))
+        return false;
+    to->sum = gradient;
+    from->sum = NULL;
+    return true;
+}
+
 /* A tensor that a later operand gets, too, is not moved. So nothing is added to it in place. */
 static bool add_gradients(const gr_sweep_state *s, gr_entry *entry, gr_tensor **dx)
 {
@@ -373,6 +387,8 @@ static bool add_gradients(const gr_sweep_state *s, gr_entry *entry, gr_tensor **
         gr_tensor *gradient = dx[i];
         if (!s->record && is_live(gradient) && comes_again(entry, dx, i))
             gradient = gr_view_in(s->ctx->scope, gradient);
+        else if (pass_on(s, entry, entry->in[i], gradient))
+            continue;
         if (!gradient || !add_gradient(s, entry->node.op->name, entry->in[i], gradient))
             return false;
     }
@@ -470,9 +486,9 @@ static bool hand_out(const gr_sweep_state *s, gr_tensors inputs, gr_scope *outer
         gr_tensor *sum = gr_history_of(inputs.at[i])->sum;
         if (!sum)
             sum = zeros_for(s, inputs.at[i]);
-        if (sum && !gr_failed(sum) && !s->record)
+        if (is_live(sum) && !s->record)
             sum = gr_view_in(outer, sum);
-        if (!sum || gr_failed(sum))
+        if (!is_live(sum))
             return false;
         gradients[i] = sum;
     }

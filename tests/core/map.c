@@ -59,16 +59,22 @@ Test(map, operands_of_every_kind)
 
 /* ---- Sums on the way ------------------------------------------------------------------------- */
 
-/* Adds squares, in f64, to the lanes. Also stores them in out[0] if it is given. */
+/* Adds squares, in f64, to the lanes, in the groups of every sum. Also stores them in out[0] if it is
+   given. */
 static int sum_squares(int64_t n, void *const *out, const void *const *in, const void *args,
                        double *lanes)
 {
     (void)args;
     const double *x = in[0];
-    for (int64_t i = 0; i < n; i++) {
-        lanes[i % GR_LANES] += x[i] * x[i];
-        if (out[0])
-            ((double *)out[0])[i] = x[i] * x[i];
+    for (int64_t start = 0; start < n; start += GR_GROUP) {
+        double own[GR_LANES] = {0};
+        for (int64_t i = start; i < n && i < start + GR_GROUP; i++) {
+            own[i % GR_LANES] += x[i] * x[i];
+            if (out[0])
+                ((double *)out[0])[i] = x[i] * x[i];
+        }
+        for (int lane = 0; lane < GR_LANES; lane++)
+            lanes[lane] += own[lane];
     }
     return 0;
 }
