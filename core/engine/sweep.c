@@ -370,7 +370,7 @@ static bool pass_on(const gr_sweep_state *s, const gr_entry *entry, gr_tensor *x
                     gr_tensor *gradient)
 {
     gr_history *from = gr_history_of(entry->out[0]), *to = gr_history_of(x);
-    if (s->record || gradient != from->sum || from->asked == s->id || to->sum ||
+    if (gradient != from->sum || from->asked == s->id || to->sum ||
         gr_type(gradient) != sum_dtype(s, x) || !gr_same_shape(gradient, x))
         return false;
     to->sum = gradient;

@@ -163,6 +163,18 @@ Test(backward, gradients_of_a_half_parameter_add_up_within_a_sweep)
     }
 }
 
+/* The first gradient of p is an upstream gradient in bf16. */
+Test(backward, gradients_of_a_half_parameter_add_up_after_one_that_is_passed_on)
+{
+    gr_tensor *p = gr_parameter(gr_ones(ctx, GR_BF16, gr_shape())),
+              *c = gr_ones(ctx, GR_BF16, gr_shape()),
+              *y = gr_zeros(ctx, GR_F32, gr_shape());
+    for (int i = 0; i < 600; i++)
+        y = gr_add(y, gr_cast(p, GR_F32));
+    cr_expect_eq(gr_backward(gr_add(y, gr_cast(gr_add(c, p), GR_F32))), GR_OK);
+    EXPECT_VALUES(gr_gradient(p), 601);
+}
+
 Test(backward, of_a_half_parameter_itself)
 {
     gr_tensor *p = gr_parameter(gr_ones(ctx, GR_BF16, gr_shape()));
@@ -282,6 +294,15 @@ Test(backward, hessian_times_vector)
     gr_tensor *g = gr_grad(y, x);
     EXPECT_VALUES(g, 16, 12);
     EXPECT_VALUES(gr_grad(sum_of(gr_mul(g, vector(1, -1))), x), 16 - 24, 24 - 12);
+}
+
+/* The rule of a sum passes its upstream gradient on, and this one is also asked for. */
+Test(backward, grad_of_a_sum_and_of_its_terms)
+{
+    gr_tensor *a = gr_variable(number(3)), *b = gr_variable(number(4)), *sum = gr_add(a, b), *of[3];
+    cr_expect_eq(gr_grad_with(gr_square(sum), gr_list(a, sum, b), of, NULL), GR_OK);
+    for (int i = 0; i < 3; i++)
+        EXPECT_VALUES(of[i], 14);
 }
 
 Test(backward, grad_of_what_is_between)
