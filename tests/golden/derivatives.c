@@ -21,12 +21,45 @@ static gr_tensor *constant(gr_tensor *x, double value)
     return gr_full(gr_context_of(x), gr_dtype_of(x), gr_shape_of(x), value);
 }
 
+static gr_tensor *pair(gr_tensor *x, double first, double second)
+{
+    return gr_cast(
+        gr_from_data(gr_context_of(x), GR_F64, gr_shape(1, 2), (double[]){first, second}),
+        gr_dtype_of(x));
+}
+
+/* Row i is the vector {x[i], 1}. */
+static gr_tensor *vectors_of(gr_tensor *x)
+{
+    return gr_add(gr_mul(gr_reshape(x, gr_shape(-1, 1)), pair(x, 1, 0)), pair(x, 0, 1));
+}
+static gr_tensor *rows_of(gr_tensor *x, double first, double second)
+{
+    return gr_expand(pair(x, first, second), gr_shape(gr_numel(x), 2));
+}
+
+static gr_tensor *cosine_embedding(gr_tensor *x, double y, double margin)
+{
+    return gr_cosine_embedding(vectors_of(x), rows_of(x, 1, 1), constant(x, y), .margin = margin,
+                               .reduction = GR_NONE);
+}
+static gr_tensor *triplet_margin(gr_tensor *x, double p, bool swap)
+{
+    return gr_triplet_margin(vectors_of(x), rows_of(x, 0, 0), rows_of(x, -1, 2), .margin = 4,
+                             .p = p, .eps = 0x1p-20, .swap = swap, .reduction = GR_NONE);
+}
+
 /* The losses of the elements. Returns NULL for the names of over_classes. */
 static gr_tensor *of_one(const char *name, gr_tensor *x)
 {
 #define OP(word, call)                                                                             \
     if (strcmp(name, word) == 0)                                                                   \
         return call;
+    OP("1 / x", gr_div(constant(x, 1), x))
+    OP("x^2.5", gr_pow(x, 2.5))
+    OP("square", gr_square(x))
+    OP("abs", gr_abs(x))
+    OP("relu", gr_relu(x))
     OP("exp", gr_exp(x))
     OP("log", gr_log(x))
     OP("log1p", gr_log1p(x))
@@ -35,6 +68,9 @@ static gr_tensor *of_one(const char *name, gr_tensor *x)
     OP("tanh", gr_tanh(x))
     OP("softplus", gr_softplus(x))
     OP("bce_with_logits, y = 1", gr_bce_with_logits(x, constant(x, 1), .reduction = GR_NONE))
+    OP("bce, y = 1", gr_bce(x, constant(x, 1), .reduction = GR_NONE))
+    OP("bce, y = 0", gr_bce(x, constant(x, 0), .reduction = GR_NONE))
+    OP("bce, y = 0.25", gr_bce(x, constant(x, 0.25), .reduction = GR_NONE))
     OP("focal loss, gamma 2, y = 1",
        gr_bce_with_logits(x, constant(x, 1), .gamma = 2, .reduction = GR_NONE))
     OP("focal loss, gamma 0.5, y = 1",
@@ -43,9 +79,29 @@ static gr_tensor *of_one(const char *name, gr_tensor *x)
     OP("poisson_nll, y = 3", gr_poisson_nll(x, constant(x, 3), .reduction = GR_NONE))
     OP("poisson_nll of a rate, y = 3",
        gr_poisson_nll(x, constant(x, 3), .rate_input = true, .reduction = GR_NONE))
+    OP("kl_div in x, y = 0.375", gr_kl_div(x, constant(x, 0.375), .reduction = GR_NONE))
     OP("kl_div in y", gr_kl_div(constant(x, -3), x, .reduction = GR_NONE))
+    OP("kl_div in log y", gr_kl_div(constant(x, -3), x, .log_target = true, .reduction = GR_NONE))
     OP("mse, y = 0.5", gr_mse(x, constant(x, 0.5), .reduction = GR_NONE))
+    OP("l1, y = 0.5", gr_l1(x, constant(x, 0.5), .reduction = GR_NONE))
     OP("huber, y = 0.5", gr_huber(x, constant(x, 0.5), .reduction = GR_NONE))
+    OP("huber, delta 0.25, y = 0.5",
+       gr_huber(x, constant(x, 0.5), .delta = 0.25, .reduction = GR_NONE))
+    OP("smooth_l1, y = 0.5", gr_smooth_l1(x, constant(x, 0.5), .reduction = GR_NONE))
+    OP("smooth_l1, beta 0.25, y = 0.5",
+       gr_smooth_l1(x, constant(x, 0.5), .beta = 0.25, .reduction = GR_NONE))
+    OP("hinge_embedding, y = 1",
+       gr_hinge_embedding(x, constant(x, 1), .margin = 0.25, .reduction = GR_NONE))
+    OP("hinge_embedding, y = -1",
+       gr_hinge_embedding(x, constant(x, -1), .margin = 0.25, .reduction = GR_NONE))
+    OP("cosine_embedding, y = 1", cosine_embedding(x, 1, 0))
+    OP("cosine_embedding, margin 0.25, y = -1", cosine_embedding(x, -1, 0.25))
+    OP("triplet_margin", triplet_margin(x, 2, false))
+    OP("triplet_margin, swap", triplet_margin(x, 2, true))
+    OP("triplet_margin, p 1", triplet_margin(x, 1, false))
+    OP("triplet_margin, p 3", triplet_margin(x, 3, false))
+    OP("gaussian_nll in x, v = 0.75",
+       gr_gaussian_nll(x, constant(x, 0.5), constant(x, 0.75), .reduction = GR_NONE))
     OP("gaussian_nll in the variance, d = 1",
        gr_gaussian_nll(constant(x, 1), constant(x, 0), x, .reduction = GR_NONE))
 #undef OP
@@ -64,6 +120,10 @@ static gr_tensor *over_classes(const char *name, gr_tensor *logits)
         return gr_nll(gr_log_softmax(logits, 1), class, .reduction = GR_NONE);
     if (strcmp(name, "cross_entropy of a class") == 0)
         return gr_cross_entropy(logits, class, .reduction = GR_NONE);
+    if (strcmp(name, "cross_entropy, label_smoothing 0.125") == 0)
+        return gr_cross_entropy(logits, class, .label_smoothing = 0.125, .reduction = GR_NONE);
+    if (strcmp(name, "multilabel_soft_margin") == 0)
+        return gr_multilabel_soft_margin(logits, hot, .reduction = GR_NONE);
     return gr_cross_entropy(logits, hot, .reduction = GR_NONE);
 }
 

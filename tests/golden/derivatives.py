@@ -18,6 +18,7 @@ GRID = 20_000
 DTYPES = {"f32": (np.float32, torch.float32), "f64": (np.float64, torch.float64)}
 DIGITS = {"f32": 24, "f64": 53}
 ORDERS = ("value", "first", "second")
+SMOOTH, EPS = WIDE(0.125), WIDE(2) ** -20
 
 
 def both_sides(most):
@@ -28,6 +29,12 @@ def both_sides(most):
 
 def positive(low, high):
     return np.geomspace(low, high, GRID)
+
+
+def between_0_and_1(low, high):
+    """Dense at both ends."""
+    below, above = np.geomspace(low, 0.5, GRID // 2), np.geomspace(high, 0.5, GRID // 2)
+    return np.concatenate([below, 1 - above])
 
 
 def limits(dtype, of_f32, of_f64):
@@ -88,10 +95,109 @@ def cross_entropy(x):
     return (value,), (-rest,), (own * rest,)
 
 
-def hard(d, f):
-    """A function with two branches."""
-    return lambda x: tuple(
-        (np.where(np.abs(x - WIDE(0.5)) < 1, inner, outer),) for inner, outer in zip(d(x), f(x))
+def smoothed(x):
+    """Cross entropy with a smoothing of 1/8: 1/24 of the loss of each class."""
+    own, rest, _ = shares(x)
+    total = np.log(1 + np.exp(-np.abs(x)) + np.exp(-2 * np.abs(x))) + np.abs(x)
+    return (
+        (total, -(1 - SMOOTH) * x),
+        (-(1 - 2 * SMOOTH / 3) * rest, 2 * SMOOTH / 3 * own),
+        (own * rest,),
+    )
+
+
+def hard(delta, scale):
+    """Huber's loss of d = x - 0.5, times a scale."""
+
+    def truth(x):
+        d = x - WIDE(0.5)
+        near = np.abs(d) < delta
+        return (
+            (scale * np.where(near, d * d / 2, delta * (np.abs(d) - delta / 2)),),
+            (scale * np.where(near, d, delta * np.sign(d)),),
+            (scale * np.where(near, 1, 0 * d),),
+        )
+
+    return truth
+
+
+def hinge(x, far):
+    """x, or max(0, 0.25 - x)."""
+    d = WIDE(0.25) - x
+    if not far:
+        return (x,), (1 + 0 * x,), (0 * x,)
+    return (np.maximum(d, 0),), (-1.0 * (d > 0),), (0 * x,)
+
+
+def cosine(x):
+    """The cosine of (x, 1) and (1, 1): each order as a list of terms."""
+    a, b = x * x + 1 + WIDE(1e-12), np.sqrt(2 + WIDE(1e-12))
+    up, a1, a3, a5 = x + 1, b * np.sqrt(a), b * a * np.sqrt(a), b * a * a * np.sqrt(a)
+    return (
+        (x / a1, 1 / a1),
+        (1 / a1, -up * x / a3),
+        (-2 * x / a3, -up / a3, 3 * up * x * x / a5),
+    )
+
+
+def cosine_loss(margin):
+    """1 - cos; or max(0, cos - margin) if there is a margin."""
+
+    def truth(x):
+        value, first, second = cosine(x)
+        if margin is None:
+            value, first, second = (tuple(-t for t in o) for o in (value, first, second))
+            return (1 + 0 * x, *value), first, second
+        on = sum(value) > margin
+        return tuple(
+            tuple(np.where(on, t, 0) for t in terms)
+            for terms in ((*value, -margin + 0 * x), first, second)
+        )
+
+    return truth
+
+
+def norm(p, x, y):
+    """The p-norm of (x, y), and its derivatives in x."""
+    r = np.maximum(np.abs(x), np.abs(y))
+    r = r * ((np.abs(x) / r) ** p + (np.abs(y) / r) ** p) ** (1 / WIDE(p))
+    t = np.abs(x) / r
+    first = t ** (p - 1)
+    second = (t ** (p - 2), -(t ** (2 * p - 2))) if p > 1 else (0 * x,)
+    return r, np.sign(x) * first, tuple((p - 1) / r * v for v in second)
+
+
+def triplet(p, swap=False):
+    """max(0, 4 + |a - p| - |a - n|) for a = (x, 1), p = (0, 0), n = (-1, 2)."""
+
+    def truth(x):
+        near, far = norm(p, x + EPS, 1 + EPS), norm(p, x + 1 + EPS, WIDE(-1) + EPS)
+        apart = norm(p, 1 + EPS + 0 * x, -2 + EPS + 0 * x)
+        kept = far[0] <= apart[0] if swap else x == x
+        far_value = np.where(kept, far[0], apart[0])
+        on = 4 + (near[0] - far_value) > 0
+        return (
+            (4.0 * on, near[0] * on, -far_value * on),
+            (near[1] * on, -far[1] * on * kept),
+            (*(v * on for v in near[2]), *(-v * on * kept for v in far[2])),
+        )
+
+    return truth
+
+
+def power(exponent):
+    return lambda x: (
+        (x**exponent,),
+        (exponent * x ** (exponent - 1),),
+        (exponent * (exponent - 1) * x ** (exponent - 2),),
+    )
+
+
+def bce(y):
+    return lambda x: (
+        (-y * np.log(x), -(1 - y) * np.log1p(-x)),
+        (-y / x, (1 - y) / (1 - x)),
+        (y / x**2, (1 - y) / (1 - x) ** 2),
     )
 
 
@@ -104,6 +210,30 @@ def torch_focal(gamma):
         return ce * ((1 - (p * y + (1 - p) * (1 - y))) ** gamma)
 
     return loss
+
+
+def vectors(x):
+    return torch.stack((x, torch.ones_like(x)), 1)
+
+
+def rows(x, *values):
+    return torch.tensor(values, dtype=x.dtype).expand(len(x), 2)
+
+
+def torch_cosine(y, margin):
+    return lambda x: F.cosine_embedding_loss(
+        vectors(x), rows(x, 1.0, 1.0), full(x, y), margin=margin, reduction="none"
+    )
+
+
+def torch_triplet(p, swap=False):
+    return lambda x: F.triplet_margin_loss(
+        vectors(x), rows(x, 0.0, 0.0), rows(x, -1.0, 2.0), 4.0, p, 2.0**-20, swap, reduction="none"
+    )
+
+
+def torch_bce(y):
+    return lambda x: F.binary_cross_entropy(x, full(x, y), reduction="none")
 
 
 def full(x, value):
@@ -120,6 +250,31 @@ def ones(x):
 
 # name: grid for f32 and f64, truth, PyTorch, over classes
 CASES = {
+    "1 / x": (
+        both_sides,
+        (1e9, 1e100),
+        lambda x: ((1 / x,), (-1 / x**2,), (2 / x**3,)),
+        torch.reciprocal,
+    ),
+    "x^2.5": (positive, ((1e-12, 1e12), (1e-100, 1e100)), power(WIDE(2.5)), lambda x: x**2.5),
+    "square": (
+        both_sides,
+        (1e12, 1e100),
+        lambda x: ((x * x,), (2 * x,), (2 + 0 * x,)),
+        torch.square,
+    ),
+    "abs": (
+        both_sides,
+        (1e30, 1e300),
+        lambda x: ((np.abs(x),), (np.sign(x),), (0 * x,)),
+        torch.abs,
+    ),
+    "relu": (
+        both_sides,
+        (1e30, 1e300),
+        lambda x: ((np.maximum(x, 0),), (1.0 * (x > 0),), (0 * x,)),
+        torch.relu,
+    ),
     "exp": (both_sides, (80, 700), lambda x: ((np.exp(x),),) * 3, torch.exp),
     "log": (
         positive,
@@ -179,6 +334,29 @@ CASES = {
         lambda x: F.cross_entropy(x, hot(x), reduction="none"),
         3,
     ),
+    "cross_entropy, label_smoothing 0.125": (
+        both_sides,
+        (80, 700),
+        smoothed,
+        lambda x: F.cross_entropy(x, ones(x), label_smoothing=0.125, reduction="none"),
+        3,
+    ),
+    "multilabel_soft_margin": (
+        both_sides,
+        (80, 700),
+        lambda x: ((np.log(WIDE(2)) / 3 + 2 * softplus(-x) / 3,), (-s(-x) / 3,), (slope(x) / 3,)),
+        lambda x: F.multilabel_soft_margin_loss(x, hot(x), reduction="none"),
+        3,
+    ),
+    **{
+        f"bce, y = {y:g}": (
+            between_0_and_1,
+            ((2e-12, 2.0**-24), (2e-12, 2e-12)),
+            bce(WIDE(y)),
+            torch_bce(y),
+        )
+        for y in (1, 0, 0.25)
+    },
     "bce_with_logits, y = 1": (
         both_sides,
         (80, 700),
@@ -209,6 +387,22 @@ CASES = {
         ),
         lambda x: F.poisson_nll_loss(x, full(x, 3), log_input=False, reduction="none"),
     ),
+    "kl_div in x, y = 0.375": (
+        both_sides,
+        (1e9, 1e100),
+        lambda x: (
+            (WIDE(0.375) * np.log(WIDE(0.375)) + 0 * x, -WIDE(0.375) * x),
+            (-WIDE(0.375) + 0 * x,),
+            (0 * x,),
+        ),
+        lambda x: F.kl_div(x, full(x, 0.375), reduction="none"),
+    ),
+    "kl_div in log y": (
+        both_sides,
+        (80, 700),
+        lambda x: tuple((np.exp(x) * x, np.exp(x) * (3 + i)) for i in range(3)),
+        lambda x: F.kl_div(full(x, -3), x, log_target=True, reduction="none"),
+    ),
     "kl_div in y": (
         positive,
         ((1e-12, 1), (1e-100, 1)),
@@ -221,14 +415,73 @@ CASES = {
         lambda x: (((x - 0.5) ** 2,), (2 * (x - 0.5),), (2 + 0 * x,)),
         lambda x: F.mse_loss(x, full(x, 0.5), reduction="none"),
     ),
+    "l1, y = 0.5": (
+        both_sides,
+        (1e9, 1e100),
+        lambda x: ((np.abs(x - 0.5),), (np.sign(x - 0.5),), (0 * x,)),
+        lambda x: F.l1_loss(x, full(x, 0.5), reduction="none"),
+    ),
     "huber, y = 0.5": (
         both_sides,
         (80, 700),
-        hard(
-            lambda x: ((x - 0.5) ** 2 / 2, x - 0.5, 1 + 0 * x),
-            lambda x: (np.abs(x - 0.5) - 0.5, np.sign(x - 0.5), 0 * x),
-        ),
+        hard(WIDE(1), 1),
         lambda x: F.huber_loss(x, full(x, 0.5), reduction="none"),
+    ),
+    "huber, delta 0.25, y = 0.5": (
+        both_sides,
+        (80, 700),
+        hard(WIDE(0.25), 1),
+        lambda x: F.huber_loss(x, full(x, 0.5), delta=0.25, reduction="none"),
+    ),
+    "smooth_l1, y = 0.5": (
+        both_sides,
+        (80, 700),
+        hard(WIDE(1), 1),
+        lambda x: F.smooth_l1_loss(x, full(x, 0.5), reduction="none"),
+    ),
+    "smooth_l1, beta 0.25, y = 0.5": (
+        both_sides,
+        (80, 700),
+        hard(WIDE(0.25), 1 / WIDE(0.25)),
+        lambda x: F.smooth_l1_loss(x, full(x, 0.5), beta=0.25, reduction="none"),
+    ),
+    "hinge_embedding, y = 1": (
+        both_sides,
+        (80, 700),
+        lambda x: hinge(x, False),
+        lambda x: F.hinge_embedding_loss(x, full(x, 1), margin=0.25, reduction="none"),
+    ),
+    "hinge_embedding, y = -1": (
+        both_sides,
+        (80, 700),
+        lambda x: hinge(x, True),
+        lambda x: F.hinge_embedding_loss(x, full(x, -1), margin=0.25, reduction="none"),
+    ),
+    "cosine_embedding, y = 1": (
+        both_sides,
+        (1e9, 1e60),
+        cosine_loss(None),
+        torch_cosine(1, 0.0),
+    ),
+    "cosine_embedding, margin 0.25, y = -1": (
+        both_sides,
+        (1e9, 1e60),
+        cosine_loss(WIDE(0.25)),
+        torch_cosine(-1, 0.25),
+    ),
+    "triplet_margin": (both_sides, (1e9, 1e100), triplet(2), torch_triplet(2)),
+    "triplet_margin, swap": (both_sides, (1e9, 1e100), triplet(2, True), torch_triplet(2, True)),
+    "triplet_margin, p 1": (both_sides, (1e9, 1e100), triplet(1), torch_triplet(1)),
+    "triplet_margin, p 3": (both_sides, (1e9, 1e90), triplet(3), torch_triplet(3)),
+    "gaussian_nll in x, v = 0.75": (
+        both_sides,
+        (1e9, 1e100),
+        lambda x: (
+            (np.log(WIDE(0.75)) / 2 + 0 * x, (x - 0.5) ** 2 / WIDE(1.5)),
+            ((x - 0.5) / WIDE(0.75),),
+            (1 / WIDE(0.75) + 0 * x,),
+        ),
+        lambda x: F.gaussian_nll_loss(x, full(x, 0.5), full(x, 0.75), reduction="none"),
     ),
     "gaussian_nll in the variance, d = 1": (
         positive,
@@ -278,7 +531,7 @@ def pytorch(function, dtype, x, classes):
     if column.requires_grad:
         (second,) = torch.autograd.grad(column.sum(), x, allow_unused=True)
     second = second[:, 1] if classes else second
-    return [v.detach().double().numpy() for v in (y, column, second)]
+    return [v.detach().double().numpy(force=True) for v in (y, column, second)]
 
 
 def cell(dtype, value):
@@ -293,13 +546,18 @@ HEAD = """
 The same for ops and losses of one number, over all of the range in which the derivatives are normal
 numbers: half of the 20,000 inputs evenly spaced, half with every size down to 1e-9 (or all of them
 by size, if only positive inputs are allowed). Softmax and the losses over classes are given the
-logits {{0, x, -x}}; the derivatives are those in the second logit, of the class that is true.
+logits {{0, x, -x}}; the derivatives are those in the second logit, of the class that is true. bce is
+measured where the denominator x (1 - x) is above 1e-12, its lower limit. cosine_embedding has the
+vectors (x, 1) and (1, 1); triplet_margin has the anchor (x, 1), (0, 0), (-1, 2), a margin of 4 and
+an eps of 2^-20.
 An ulp is that of the true result, or of the largest of the terms that it is the sum of. PyTorch
 {torch} has no focal loss; its column has the formula of `torchvision.ops.sigmoid_focal_loss`.
 gradus' first derivatives are the recorded ones of `gr_grad`.
 
 "every digit" stands where PyTorch forms a derivative as a difference, such as s (1 - s) with s near
-1; near 0 the second derivative of tanh loses its digits too.
+1; near 0 the second derivative of tanh loses its digits too. Every step of a composition rounds
+once: this adds up to 4 to 8 ulp in second derivatives of a square root, a norm or a cosine.
+gradus has no row with "every digit".
 """
 
 
