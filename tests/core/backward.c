@@ -51,6 +51,20 @@ Test(backward, detach_stops_the_gradient)
     EXPECT_VALUES(gr_grad(sum_of(y), x), 4, 9);
 }
 
+Test(backward, a_variable_without_memory_is_a_failed_tensor)
+{
+    int made = 0;
+    gr_tensor *x = vector(2, 3), *view = x;
+    heap_fail(1, true);
+    for (; !gr_error(ctx) && made < 100000; made++)
+        view = gr_variable(x);
+    heap_fail(0, false);
+    cr_expect_gt(made, 1);
+    cr_expect_eq(view, ctx->failed);
+    cr_expect_eq(gr_error(ctx), GR_ERROR_MEMORY);
+    gr_error_clear(ctx);
+}
+
 Test(backward, leaves_have_a_float_dtype)
 {
     for (int dtype = GR_I32; dtype <= GR_BOOL; dtype++) {
@@ -267,6 +281,25 @@ Test(backward, leaves_gradients_alone_where_it_fails)
         cr_expect_eq(hash_of(gr_gradient(p)), after, "and then as if nothing had been");
         (void)!gr_context_free(own);
     }
+}
+
+/* Scopes fill a chunk of the arena step by step. Then a sweep's own scope finds no room. */
+Test(backward, says_that_it_ran_out_of_memory)
+{
+    gr_tensor *p = gr_parameter(vector(1, 2)), *y = sum_of(gr_neg(p));
+    cr_assert_eq(gr_backward(y), GR_OK);
+    int scopes = 0;
+    for (bool said = false; !said && scopes < 5000; scopes++) {
+        cr_assert_eq(gr_scope_begin(ctx), GR_OK);
+        heap_fail(1, true);
+        if (gr_backward(y) == GR_ERROR_MEMORY)
+            said = strncmp(gr_error_message(ctx), "backward: out of memory", 23) == 0;
+        heap_fail(0, false);
+        gr_error_clear(ctx);
+    }
+    cr_expect_lt(scopes, 5000);
+    for (; scopes > 0; scopes--)
+        cr_assert_eq(gr_scope_end(ctx), GR_OK);
 }
 
 /* ---- gr_grad --------------------------------------------------------------------------------- */

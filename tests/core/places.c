@@ -218,6 +218,16 @@ Test(places, handler_may_jump)
     cr_expect_eq(gr_item(gr_sum(gr_add(x, x))), 4);
 }
 
+/* "mine: " and the first 505 letters fill the message. */
+Test(places, a_long_message_is_cut)
+{
+    char text[2000] = {0};
+    memset(text, 't', sizeof text - 1);
+    cr_expect_eq(gr_raise(ctx, GR_ERROR_DOMAIN, "mine", "%s", text), GR_ERROR_DOMAIN);
+    cr_expect_eq(strncmp(gr_error_message(ctx), "mine: ttt", 9), 0);
+    cr_expect_eq(strlen(gr_error_message(ctx)), 511);
+}
+
 Test(places, a_long_place_is_cut)
 {
     char file[2000];
