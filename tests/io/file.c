@@ -239,6 +239,55 @@ Test(file, refuses_names_that_are_too_long)
     cr_expect_eq(count_files(false), 1);
 }
 
+/* A link's target takes the place of its name, behind its folder. Both together can be too long. */
+Test(file, refuses_links_that_lead_too_far)
+{
+    enum { DEPTH = 12, LENGTH = 200 };
+    char path[DEPTH * (LENGTH + 1) + 8], target[2000];
+    memset(path, 'd', sizeof path);
+    memset(target, 't', sizeof target);
+    target[sizeof target - 1] = '\0';
+    for (int i = 1; i <= DEPTH; i++) {
+        path[i * (LENGTH + 1) - 1] = '\0';
+        cr_assert_eq(mkdir(path, 0700), 0);
+        path[i * (LENGTH + 1) - 1] = '/';
+    }
+    strcpy(path + DEPTH * (LENGTH + 1), "link");
+    cr_assert_eq(symlink(target, path), 0);
+    cr_expect_eq(put_text(path, "x"), GR_ERROR_IO);
+    cr_expect_not_null(strstr(gr_error_message(ctx), ": cannot write: File name too long"), "%s",
+                       gr_error_message(ctx));
+    gr_error_clear(ctx);
+    cr_assert_eq(unlink(path), 0);
+    for (int i = DEPTH; i > 0; i--) {
+        path[i * (LENGTH + 1) - 1] = '\0';
+        cr_assert_eq(rmdir(path), 0);
+    }
+}
+
+/* The number of the next file that is opened: no file is left open. */
+static int next_file(void)
+{
+    int file = open(".", O_RDONLY);
+    cr_assert_geq(file, 0);
+    close(file);
+    return file;
+}
+
+Test(file, what_cannot_be_read_is_closed)
+{
+    cr_assert_eq(mkdir("d", 0700), 0);
+    const int next = next_file();
+    cr_expect_null(gr_load(ctx, "d"));
+    gr_error_clear(ctx);
+    cr_expect_null(gr_csv_read(ctx, "d"));
+    gr_error_clear(ctx);
+    put_file("t", "\1", 1);
+    cr_expect_null(gr_load(ctx, "t"));
+    gr_error_clear(ctx);
+    cr_expect_eq(next_file(), next);
+}
+
 Test(file, refuses_wrong_arguments)
 {
     cr_expect_eq(gr_write_file(NULL, "t", "x", 1), GR_ERROR_NULL);
@@ -390,6 +439,19 @@ Test(file, reads_in_pieces_and_after_interruptions)
     cr_expect_null(gr_csv_read(ctx, "t.csv"));
     plan.armed = false;
     expect_error(GR_ERROR_IO, "csv: t.csv: cannot read: Input/output error");
+}
+
+/* Beyond what the file system allows in one file, write fails in the same way, but without a
+   signal. */
+Test(file, survives_a_limit_of_the_file_system)
+{
+    cr_assert_eq(put_text("t", "old"), GR_OK);
+    plan = (struct plan){.armed = true, .call = WRITE, .k = 1, .error = EFBIG};
+    cr_expect_eq(put_text("t", "new"), GR_ERROR_IO);
+    plan.armed = false;
+    expect_error(GR_ERROR_IO, "write_file: t: cannot write: File too large");
+    holds("t", "old");
+    cr_expect_eq(count_files(false), 1);
 }
 
 /* Without the special handling, the signal would end the process. */

@@ -238,6 +238,9 @@ Test(others, says_what_a_text_seems_to_be)
     SEEMS("\xff\xfe{\0\"\0a\0\"\0", "text in UTF-16");
     SEEMS("404: Not Found", "text");
     SEEMS("a,b\n1,2\n", "text");
+    put_file("t", "7", 1);
+    cr_expect_null(gr_load(ctx, "t"));
+    expect_error(GR_ERROR_FORMAT, "load: t: is no safetensors file; it seems to be text");
 }
 
 /* The length of a safetensors file that lost its end can look like the sign of another format: 640
