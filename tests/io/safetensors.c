@@ -261,6 +261,19 @@ Test(safetensors, saves_and_reads_strided_tensors)
     cr_assert_eq(gr_archive_read(archive, 1, &out), GR_OK, "%s", gr_error_message(ctx));
     cr_expect_eq(memcmp(gr_data(x), numbers, sizeof numbers), 0);
 
+    /* An axis of one element may have any stride. */
+    gr_tensor *row = gr_zeros(ctx, GR_F32, gr_shape(3));
+    const gr_dims one_row = gr_shape(1, 3), still = gr_shape(0, 1);
+    const gr_named_tensor single = {
+        "x",
+        gr_restrided(ctx->scope, gr_from_data(ctx, GR_F32, one_row, numbers), &one_row, &still, 0)};
+    const gr_named_tensor to_row = {"x", gr_restrided(ctx->scope, row, &one_row, &still, 0)};
+    cr_assert_eq(gr_save(ctx, "row", 1, &single, 0, NULL), GR_OK, "%s", gr_error_message(ctx));
+    gr_archive *rows = gr_load(ctx, "row");
+    cr_expect_eq(gr_archive_read(rows, 1, &to_row), GR_OK, "%s", gr_error_message(ctx));
+    cr_expect_eq(memcmp(gr_data(row), numbers, 3 * sizeof *numbers), 0);
+    gr_archive_free(rows);
+
     const gr_dims repeated = gr_shape(1, 0);
     const gr_named_tensor bad = {"x", gr_restrided(ctx->scope, x, &shape, &repeated, 0)};
     cr_expect_eq(gr_archive_read(archive, 1, &bad), GR_ERROR_ARGUMENT);
