@@ -461,6 +461,17 @@ Test(optimizer, options_outside_their_range_are_refused)
                    "adamw: weight_decay is nan, not in [0, inf)");
 }
 
+Test(optimizer, options_that_do_not_begin_with_their_defaults_are_refused)
+{
+    const gr_tensors all = gr_list(new_parameter(GR_F32));
+    expect_refused(gr_sgd_with(ctx, &(gr_sgd_args){.parameters = all}), GR_ERROR_ARGUMENT,
+                   "sgd: the options do not start from gr_sgd_defaults()");
+    expect_refused(gr_adam_with(ctx, &(gr_adam_args){.parameters = all}), GR_ERROR_ARGUMENT,
+                   "adam: the options do not start from gr_adam_defaults()");
+    expect_refused(gr_adamw_with(ctx, &(gr_adam_args){.parameters = all}), GR_ERROR_ARGUMENT,
+                   "adamw: the options do not start from gr_adamw_defaults()");
+}
+
 Test(optimizer, what_is_no_parameter_is_refused)
 {
     gr_tensor *x = new_parameter(GR_F32), *missing = NULL;
