@@ -170,6 +170,11 @@ Test(shape, contiguous)
         cr_expect(same_bits(copy, turned));
         cr_expect_eq(gr_get(copy, gr_index(5, 60)), gr_get(x, gr_index(60, 5)));
     }
+    /* Around whole blocks. */
+    for (int64_t n = GR_BLOCK - 2; n <= GR_BLOCK + 2; n++) {
+        gr_tensor *odd = gr_slice(counted(GR_I32, gr_shape(2 * n)), 0, 0, 2 * n, 2);
+        cr_expect(same_bits(gr_contiguous(odd), odd), "%d elements", (int)n);
+    }
     expect_shape(gr_contiguous(gr_transpose(gr_zeros(ctx, GR_F32, gr_shape(0, 3)))),
                  gr_shape(3, 0));
     expect_fine(ctx);
