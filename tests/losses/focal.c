@@ -151,6 +151,23 @@ Test(focal, the_tail_of_the_second_derivative)
     cr_expect_float_eq(got / (2.25 * exp(-93)), 1, 1e-12);
 }
 
+/* The mixed derivative asked for the targets alone is the one asked for both. */
+Test(focal, the_derivative_of_a_slope_in_the_targets_alone)
+{
+    gr_tensor *x = gr_variable(sample(ctx, GR_F64, gr_shape(20), -8, 8));
+    gr_tensor *t = gr_variable(sample(ctx, GR_F64, gr_shape(20), 0.2, 0.8)), *both[2];
+    gr_tensor *loss = gr_bce_with_logits(x, t, .gamma = 2, .reduction = GR_SUM);
+    gr_tensor *slope = sum_of(gr_grad(loss, x));
+    cr_assert_eq(gr_grad_with(slope, gr_list(x, t), both, &(gr_grad_args){.record = true}), GR_OK);
+    cr_expect(same_bits(gr_grad(slope, t), both[1]));
+    cr_expect(same_bits(gr_grad(slope, x), both[0]));
+    gr_tensor *third[2];
+    gr_tensor *mixed = sum_of(gr_add(both[0], both[1]));
+    cr_assert_eq(gr_grad_with(mixed, gr_list(x, t), third, &(gr_grad_args){.record = true}), GR_OK);
+    cr_expect(same_bits(gr_grad(mixed, t), third[1]));
+    cr_expect(same_bits(gr_grad(mixed, x), third[0]));
+}
+
 static gr_tensor *loss_of(gr_tensors in, void *gamma)
 {
     return gr_bce_with_logits(in.at[0], in.at[1], .gamma = *(const double *)gamma,
