@@ -167,6 +167,19 @@ Test(tensor, looking)
     cr_expect_eq(gr_data_mutable(x), gr_data(x));
 }
 
+/* What stands in a gr_dims behind its count is no part of it. */
+Test(tensor, what_is_behind_the_count_does_not_matter)
+{
+    const gr_dims shape = {.count = 2, .at = {2, 3, 5, 7, 11, 13, 17, 19}}, want = gr_shape(3, 1);
+    gr_tensor *x = gr_zeros(ctx, GR_F32, shape);
+    const gr_dims strides = gr_strides_of(x);
+    expect_shape(x, gr_shape(2, 3));
+    cr_expect(gr_same_dims(&strides, &want));
+    cr_expect(gr_is_contiguous(x));
+    const gr_dims ones = gr_shape(1, 1, 1, 1, 1, 1, 1, 1);
+    cr_expect_eq(gr_ndim(gr_transpose(gr_zeros(ctx, GR_F32, ones))), GR_MAX_DIMS);
+}
+
 Test(tensor, looking_at_nothing)
 {
     cr_expect(gr_failed(NULL));
