@@ -181,14 +181,16 @@ static void steps_of_one(gr_tensor *x, gr_optimizer *optimizer, int count)
     }
 }
 
-/* Each step is smaller than half a unit in the last place of 1. */
+/* Each step is smaller than half a unit in the last place of 1. MANY elements are several pieces of
+   a step, and the last one is not whole. */
 Test(optimizer, small_steps_of_a_half_parameter_add_up)
 {
+    enum { MANY = 600 };
     half_maker *const makers[] = {small_sgd, small_momentum, small_adamw};
     for (int m = 0; m < 3; m++)
         for (int dtype = GR_F16; dtype <= GR_BF16; dtype++) {
-            gr_tensor *half = gr_parameter(gr_ones(ctx, dtype, gr_shape(2)));
-            gr_tensor *single = gr_parameter(gr_ones(ctx, GR_F32, gr_shape(2)));
+            gr_tensor *half = gr_parameter(gr_ones(ctx, dtype, gr_shape(MANY)));
+            gr_tensor *single = gr_parameter(gr_ones(ctx, GR_F32, gr_shape(MANY)));
             steps_of_one(half, makers[m](half), 1000);
             steps_of_one(single, makers[m](single), 1000);
             cr_expect_lt(gr_get(single, gr_shape(0)), 0.95);
