@@ -181,8 +181,7 @@ Test(backward, gradients_of_a_half_parameter_add_up_within_a_sweep)
 Test(backward, gradients_of_a_half_parameter_add_up_after_one_that_is_passed_on)
 {
     gr_tensor *p = gr_parameter(gr_ones(ctx, GR_BF16, gr_shape())),
-              *c = gr_ones(ctx, GR_BF16, gr_shape()),
-              *y = gr_zeros(ctx, GR_F32, gr_shape());
+              *c = gr_ones(ctx, GR_BF16, gr_shape()), *y = gr_zeros(ctx, GR_F32, gr_shape());
     for (int i = 0; i < 600; i++)
         y = gr_add(y, gr_cast(p, GR_F32));
     cr_expect_eq(gr_backward(gr_add(y, gr_cast(gr_add(c, p), GR_F32))), GR_OK);
