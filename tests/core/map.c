@@ -59,8 +59,8 @@ Test(map, operands_of_every_kind)
 
 /* ---- Sums on the way ------------------------------------------------------------------------- */
 
-/* Adds squares, in f64, to the lanes, in the groups of every sum. Also stores them in out[0] if it is
-   given. */
+/* Adds squares, in f64, to the lanes, in the groups of every sum. Also stores them in out[0] if it
+   is given. */
 static int sum_squares(int64_t n, void *const *out, const void *const *in, const void *args,
                        double *lanes)
 {

@@ -3,8 +3,8 @@
  *     accuracy logits|bce f32|f64 pos_weight count < numbers > results
  *
  * numbers: count inputs and count targets; results: loss, dx, dy, dw, dp without a reduction, then
- * dx, dy, dw, dp of the sum and dx of the mean, count of each; all doubles. pos_weight is one number for all, 0
- * for none; the weight is 1.
+ * dx, dy, dw, dp of the sum and dx of the mean, count of each; all doubles. pos_weight is one
+ * number for all, 0 for none; the weight is 1.
  *
  * SPDX-License-Identifier: MIT
  */
