@@ -4,6 +4,7 @@
  */
 #include "kernels.h"
 
+_Static_assert(GR_LANES == 16, "the tree below adds 16 lanes");
 static double fold_2(const double *x, int i) { return x[i] + x[i + 8]; }
 static double fold_4(const double *x, int i) { return fold_2(x, i) + fold_2(x, i + 4); }
 static double fold_8(const double *x, int i) { return fold_4(x, i) + fold_4(x, i + 2); }

@@ -16,8 +16,6 @@
 #include "core/engine/engine.h"
 #include <string.h>
 
-enum { TILE = GR_TILE }; /* number of result elements side by side */
-
 typedef struct reduction {
     gr_context *ctx;
     int64_t shape[GR_MAX_DIMS], strides[GR_MAX_DIMS]; /* of x, with its reduced axes last */
@@ -93,10 +91,10 @@ static bool is_across(const reduction *r)
 
 static void sum_across(const reduction *r, int64_t first, int64_t block)
 {
-    const int64_t columns = r->outputs - first < TILE ? r->outputs - first : TILE;
+    const int64_t columns = r->outputs - first < GR_TILE ? r->outputs - first : GR_TILE;
     const int64_t start = block * GR_BLOCK, stride = r->reader.strides[1];
     const int64_t end = start + GR_BLOCK < r->reduced ? start + GR_BLOCK : r->reduced;
-    _Alignas(64) double lanes[GR_LANES * TILE] = {0};
+    _Alignas(64) double lanes[GR_LANES * GR_TILE] = {0};
     const char *from = r->reader.data + (start * stride + first) * gr_dtype_size(r->dtype);
     r->ctx->kernels->accumulate_rows[r->ktype](end - start, columns, from, stride, lanes);
     for (int64_t column = 0; column < columns; column++) {
@@ -110,7 +108,7 @@ static void sum_across(const reduction *r, int64_t first, int64_t block)
 static void run_across(void *state, int64_t task)
 {
     const reduction *r = state;
-    sum_across(r, task / r->blocks * TILE, task % r->blocks);
+    sum_across(r, task / r->blocks * GR_TILE, task % r->blocks);
 }
 
 /* ---- Both ------------------------------------------------------------------------------------ */
@@ -142,7 +140,7 @@ void gr_reduce_run(const gr_tensor *x, const bool *reduced, double divisor, gr_t
     const int64_t tasks = r.outputs * r.blocks;
     const int threads = gr_threads_for(r.ctx, r.outputs * r.reduced);
     if (is_across(&r))
-        gr_parallel_for(threads, (r.outputs + TILE - 1) / TILE * r.blocks, run_across, &r);
+        gr_parallel_for(threads, (r.outputs + GR_TILE - 1) / GR_TILE * r.blocks, run_across, &r);
     else
         gr_parallel_for(threads, tasks, run_along, &r);
     store(&r, divisor, out);
